@@ -1,0 +1,81 @@
+"""One look for every figure: the same colour for the same strategy everywhere.
+
+Colours are Okabe and Ito's palette (safe for the common colour-vision deficiencies); what they
+cannot carry alone (direct labels, markers, line styles) is given here as well.
+"""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+
+#: strategy, baseline or quantity -> colour
+COLOURS: dict[str, str] = {
+    "scratch": "#D55E00",
+    "linear_probe": "#0072B2",
+    "full_fine_tuning": "#009E73",
+    "l2sp": "#CC79A7",
+    "untrained": "#7F7F7F",
+    "matched_scales": "#B08D57",
+    "pixels": "#000000",
+    "prior": "#56B4E9",
+    "posterior": "#0072B2",
+    "bias": "#E69F00",
+    "variance": "#56B4E9",
+    "noise": "#999999",
+}
+
+#: the same keys -> words for labels and legends
+LABELS: dict[str, str] = {
+    "scratch": "scratch",
+    "linear_probe": "linear probe (pretrained)",
+    "full_fine_tuning": "full fine-tuning",
+    "l2sp": "L2-SP",
+    "untrained": "linear probe (untrained)",
+    "matched_scales": "linear probe (matched scales)",
+    "pixels": "plain pixels",
+    "prior": "prior",
+    "posterior": "posterior",
+    "bias": "squared bias",
+    "variance": "variance",
+    "noise": "noise",
+}
+
+#: the same keys -> marker, so that a black-and-white print still tells lines apart
+MARKERS: dict[str, str] = {
+    "scratch": "v",
+    "linear_probe": "o",
+    "full_fine_tuning": "s",
+    "l2sp": "D",
+    "untrained": "x",
+    "matched_scales": "+",
+    "pixels": "*",
+}
+
+
+def label(name: str) -> str:
+    """The words for a key of :data:`COLOURS`; an unknown key is an error that lists the known."""
+    if name not in LABELS:
+        raise KeyError(f"no label for {name!r}; known: {', '.join(LABELS)}")
+    return LABELS[name]
+
+
+def apply() -> None:
+    """Set matplotlib's defaults for the course (white ground, so that dark pages stay readable)."""
+    mpl.rcParams.update(
+        {
+            "figure.facecolor": "white",
+            "savefig.facecolor": "white",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.labelsize": 10,
+            "font.size": 10,
+            "legend.frameon": False,
+            "legend.fontsize": 9,
+            "lines.linewidth": 1.8,
+            "lines.markersize": 5,
+            "figure.constrained_layout.use": True,
+        }
+    )

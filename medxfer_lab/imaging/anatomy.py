@@ -1,0 +1,69 @@
+"""The anatomy that every simulated patient descends from: the MNI152 tissue maps.
+
+The ICBM 152 template (Fonov et al. 2011) is bundled with nilearn, so nothing is downloaded. It is
+the average of 152 healthy adults: every simulated patient is a warp of *one* averaged brain, which
+is less diverse than any hospital's population. Pages that show these patients say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+#: order of the tissue channels everywhere in :mod:`medxfer_lab.imaging`
+TISSUES = ("csf", "grey_matter", "white_matter")
+
+
+@dataclass(frozen=True)
+class Template:
+    """Tissue fractions on a regular grid in millimetres.
+
+    fractions: (3, X, Y, Z) float32 in [0, 1], channels as :data:`TISSUES`; they sum to at most 1,
+        what is missing is background.
+    origin_mm: position of voxel (0, 0, 0), MNI coordinates (x to the right, y to the front, z up).
+    spacing_mm: edge length of a voxel.
+    """
+
+    fractions: Tensor
+    origin_mm: tuple[float, float, float]
+    spacing_mm: float
+
+    def sample(self, points_mm: Tensor) -> Tensor:
+        """Tissue fractions at points: (n, H, W, 3) mm -> (n, 3, H, W), trilinear, 0 outside."""
+        shape = torch.tensor(self.fractions.shape[1:], dtype=points_mm.dtype)
+        origin = torch.tensor(self.origin_mm, dtype=points_mm.dtype)
+        voxel = (points_mm - origin.to(points_mm)) / self.spacing_mm
+        unit = 2 * voxel / (shape.to(points_mm) - 1) - 1
+        # grid_sample wants (z, y, x) order for a (X, Y, Z) volume, and one volume a batch entry;
+        # folding the batch into depth samples the one shared volume without copying it n times
+        grid = unit.flip(-1)[None]
+        volume = self.fractions[None].to(points_mm)
+        sampled = torch.nn.functional.grid_sample(
+            volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True
+        )
+        return sampled[0].movedim(1, 0)  # (3, n, H, W) -> (n, 3, H, W)
+
+
+@lru_cache(maxsize=2)
+def template(resolution_mm: int = 2) -> Template:
+    """The MNI152 tissue maps at 1 or 2 mm; cerebrospinal fluid is what the brain mask leaves.
+
+    nilearn ships grey and white matter only: csf = mask - grey - white, clipped to [0, 1].
+    """
+    if resolution_mm not in (1, 2):
+        raise ValueError(f"resolution_mm is {resolution_mm}; the template comes in 1 or 2 mm")
+    from nilearn import datasets
+
+    grey_image = datasets.load_mni152_gm_template(resolution=resolution_mm)
+    white = datasets.load_mni152_wm_template(resolution=resolution_mm).get_fdata()
+    mask = datasets.load_mni152_brain_mask(resolution=resolution_mm).get_fdata()
+    grey = grey_image.get_fdata()
+    total = (grey + white).clip(min=1.0)  # the two maps overlap by rounding: keep the sum at 1
+    grey, white = grey / total, white / total
+    csf = (mask - grey - white).clip(0.0, 1.0)
+    maps = torch.stack([torch.from_numpy(m.copy()).float() for m in (csf, grey, white)])
+    origin = tuple(float(v) for v in grey_image.affine[:3, 3])
+    return Template(maps, origin, float(abs(grey_image.affine[0, 0])))

@@ -1,0 +1,161 @@
+"""Hospitals: who comes, on which scanner they lie, and what the doctors there call disease.
+
+Hospital = scanner mixture + distribution of burden + diagnostic criterion. The label follows from
+the criterion applied to the patient's latent burden, so prevalence is derived, never set.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medxfer_lab.imaging.patients import Burden, Patients, Population, draw_patients, tissue
+from medxfer_lab.imaging.scanners import FLAIR, MRI
+
+_CHUNK = 128  # patients rendered at a time: bounds memory
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Disease is a lesion volume of at least ``volume_ml``, summed over ``kinds``."""
+
+    volume_ml: float = 1.0
+    kinds: tuple[str, ...] = ("glioma",)
+
+    def labels(self, patients: Patients) -> Tensor:
+        """(n,) float32, 1 where the criterion is met."""
+        total = sum(patients.volume_ml(kind) for kind in self.kinds)
+        return (total >= self.volume_ml).float()
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Images with everything that is known about them.
+
+    images: (n, 1, H, W) float32 in scanner units. labels: (n,) float32, 0 or 1.
+    masks: (n, H, W) bool, the disease's pixels. patient_ids: (n,) int64.
+    burden: (n,) latent lesion volume in ml. eta: (n,) the probability P(y = 1) that random labels
+    were drawn with; None where labels follow from the criterion. scanner: (n,) index into scanners.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor
+    patient_ids: Tensor
+    burden: Tensor
+    patients: Patients
+    scanner: Tensor
+    scanners: tuple[MRI, ...]
+    eta: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def prevalence(self) -> float:
+        """Share of positive labels."""
+        return float(self.labels.mean())
+
+    def take(self, index: Tensor) -> Cohort:
+        """The patients at ``index``, in that order."""
+        return replace(
+            self,
+            **{
+                key: getattr(self, key)[index]
+                for key in ("images", "labels", "masks", "patient_ids", "burden", "scanner")
+            },
+            patients=self.patients.take(index),
+            eta=None if self.eta is None else self.eta[index],
+        )
+
+    def draw_labels(self, eta: Tensor, seed: int) -> Cohort:
+        """The same images with labels drawn at random: y ~ Bernoulli(eta), eta (n,) in [0, 1]."""
+        if eta.shape != self.labels.shape:
+            raise ValueError(
+                f"eta has shape {tuple(eta.shape)}; expected one value a patient: "
+                f"{tuple(self.labels.shape)}"
+            )
+        if not ((eta >= 0) & (eta <= 1)).all():
+            raise ValueError(f"eta reaches {float(eta.max()):.3g}; probabilities lie in [0, 1]")
+        uniform = torch.from_numpy(np.random.default_rng((seed, 4)).random(len(self)))
+        return replace(self, labels=(uniform < eta).float(), eta=eta)
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """Scanner mixture (scanner, weight), population, burden and criterion."""
+
+    name: str = "teaching hospital"
+    scanners: tuple[tuple[MRI, float], ...] = ((FLAIR, 1.0),)
+    population: Population = field(default_factory=Population)
+    burden: Burden = field(default_factory=Burden)
+    criterion: Criterion = field(default_factory=Criterion)
+
+    def draw(self, n: int, seed: int, size: int = 96, first: int = 0) -> Cohort:
+        """Admit and image n patients, numbered from ``first``; size in pixels over 192 mm.
+
+        Two draws with the same seed and overlapping numbers share those patients; draws with
+        different seeds are independent.
+        """
+        weights = np.array([w for _, w in self.scanners], dtype=float)
+        if len(weights) == 0 or (weights < 0).any() or weights.sum() <= 0:
+            raise ValueError(f"scanner weights are {weights.tolist()}; need a positive sum")
+        patients = draw_patients(n, seed, self.population, self.burden, first)
+        pick = [np.random.default_rng((seed, 3, int(i))).random() for i in patients.ids]
+        which = np.searchsorted(np.cumsum(weights / weights.sum()), pick, side="right")
+        which = torch.from_numpy(which.clip(max=len(weights) - 1))
+        return _image(
+            patients, which, tuple(s for s, _ in self.scanners), self.criterion, seed, size
+        )
+
+
+def _image(
+    patients: Patients,
+    which: Tensor,
+    scanners: tuple[MRI, ...],
+    criterion: Criterion,
+    seed: int,
+    size: int,
+) -> Cohort:
+    images, masks = [], []
+    for start in range(0, len(patients), _CHUNK):
+        chunk = patients.take(slice(start, start + _CHUNK))
+        fractions, mask = tissue(chunk, size)
+        picture = fractions.new_zeros(len(chunk), 1, size, size)
+        for index, scanner in enumerate(scanners):
+            here = which[start : start + _CHUNK] == index
+            if here.any():
+                picture[here] = scanner.acquire(fractions[here], chunk.ids[here], seed)
+        images.append(picture)
+        masks.append(mask)
+    return Cohort(
+        images=torch.cat(images),
+        labels=criterion.labels(patients),
+        masks=torch.cat(masks),
+        patient_ids=patients.ids,
+        burden=patients.volume_ml("glioma"),
+        patients=patients,
+        scanner=which,
+        scanners=scanners,
+    )
+
+
+def rescan(cohort: Cohort, scanner: MRI, seed: int) -> Cohort:
+    """The same patients on another scanner: new bias field, new noise, everything else kept.
+
+    The labels stay, for they belong to the patients. P(y | patient) is kept; P(y | image) is not
+    in general, because noise and contrast change what an image tells.
+    """
+    size = cohort.images.shape[-1]
+    again = _image(
+        cohort.patients,
+        torch.zeros(len(cohort), dtype=torch.long),
+        (scanner,),
+        Criterion(),
+        seed,
+        size,
+    )
+    return replace(again, labels=cohort.labels, eta=cohort.eta)
