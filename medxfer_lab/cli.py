@@ -1,0 +1,94 @@
+"""The command `medxfer`. Each subcommand imports what it needs when it runs, so that
+`medxfer doctor` can still speak when torch cannot even be imported."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from medxfer_lab._version import __version__
+
+app = typer.Typer(
+    help="Transfer learning in medical imaging: the course's helper. Simulated data; "
+    "not for clinical use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Preset(StrEnum):
+    """How much to train: seconds, a minute and a half, or the statistics of the record."""
+
+    smoke = "smoke"
+    quick = "quick"
+    full = "full"
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)
+
+
+@app.command()
+def doctor() -> None:
+    """Say in words what is wrong with this environment; exit 1 if a page could not run."""
+    from medxfer_lab import doctor as room
+
+    raise typer.Exit(int(room.main() or 0))
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def pretrain(ctx: typer.Context) -> None:
+    """Pretrain the small network again (once; learners use the weights that come with it)."""
+    from medxfer_lab.nets import pretrain as room
+
+    raise typer.Exit(int(room.main(ctx.args) or 0))
+
+
+@app.command()
+def run(
+    chapter: str = typer.Argument(help="e.g. bias_variance"),
+    preset: Preset = typer.Option(Preset.quick, help="how much to train"),
+    jobs: int = typer.Option(1, min=1, help="worker processes, one thread each"),
+    experiment: str = typer.Option("", help="only this experiment (default: all)"),
+) -> None:
+    """Run a chapter's experiments; finished jobs are kept, so a killed run resumes."""
+    from medxfer_lab.chapters import room
+
+    room(chapter, "experiment").run(preset.value, processes=jobs, experiment=experiment or None)
+
+
+@app.command()
+def notebooks(
+    check: bool = typer.Option(False, "--check", help="write nothing; exit 1 if one is stale"),
+    root: Path = typer.Option(Path("."), help="the folder that holds book/ and notebooks/"),
+) -> None:
+    """Write the learners' notebooks from the pages in book/."""
+    from medxfer_lab.course import editions
+
+    changed = editions.stale(root) if check else editions.write(root)
+    word = "out of date" if check else "wrote"
+    for path in changed:
+        print(f"{word}: {path.relative_to(root)}")
+    if check and changed:
+        print("run `medxfer notebooks` and commit what it writes")
+        raise typer.Exit(1)
+    if not changed:
+        print("notebooks are in step with book/")
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one line, not a traceback."""
+    try:
+        app()
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+        print(f"medxfer: {error}", file=sys.stderr)
+        sys.exit(1)
