@@ -6,6 +6,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -55,10 +56,10 @@ def pretrain(ctx: typer.Context) -> None:
 
 @app.command()
 def run(
-    chapter: str = typer.Argument(help="e.g. bias_variance"),
-    preset: Preset = typer.Option(Preset.quick, help="how much to train"),
-    jobs: int = typer.Option(1, min=1, help="worker processes, one thread each"),
-    experiment: str = typer.Option("", help="only this experiment (default: all)"),
+    chapter: Annotated[str, typer.Argument(help="e.g. bias_variance")],
+    preset: Annotated[Preset, typer.Option(help="how much to train")] = Preset.quick,
+    jobs: Annotated[int, typer.Option(min=1, help="worker processes, one thread each")] = 1,
+    experiment: Annotated[str, typer.Option(help="only this experiment (default: all)")] = "",
 ) -> None:
     """Run a chapter's experiments; finished jobs are kept, so a killed run resumes."""
     from medxfer_lab.chapters import room
@@ -68,8 +69,8 @@ def run(
 
 @app.command()
 def notebooks(
-    check: bool = typer.Option(False, "--check", help="write nothing; exit 1 if one is stale"),
-    root: Path = typer.Option(Path("."), help="the folder that holds book/ and notebooks/"),
+    check: Annotated[bool, typer.Option("--check", help="write nothing; exit 1 if stale")] = False,
+    root: Annotated[Path, typer.Option(help="the folder with book/ and notebooks/")] = Path("."),
 ) -> None:
     """Write the learners' notebooks from the pages in book/."""
     from medxfer_lab.course import editions
