@@ -1,0 +1,1 @@
+"""Chapter: the bias-variance bargain of transfer learning."""

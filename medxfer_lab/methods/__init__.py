@@ -1,0 +1,1 @@
+"""Results that more than one chapter needs, as pure functions of arrays in float64."""

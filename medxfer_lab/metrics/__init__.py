@@ -1,0 +1,53 @@
+"""Scores of predictions, decompositions of their error, and intervals for both.
+
+Array conventions: the last axis counts test patients; a leading axis, where there is one, counts
+training sets (m of them, independent). Labels are 0 or 1.
+"""
+
+from medxfer_lab.metrics.crossed import CrossedVariance, crossed_variance
+from medxfer_lab.metrics.decomposition import (
+    bias2_standard_error,
+    compare,
+    decompose_log_loss,
+    decompose_squared,
+    naive_bias2_floor,
+)
+from medxfer_lab.metrics.intervals import (
+    Interval,
+    bootstrap_interval,
+    mean_interval,
+    paired_bootstrap_interval,
+    pseudo_value_interval,
+)
+from medxfer_lab.metrics.label_worth import LabelWorth, label_worth
+from medxfer_lab.metrics.scores import (
+    auc,
+    brier,
+    calibration_error,
+    log_loss,
+    squared_calibration_error,
+)
+from medxfer_lab.metrics.terms import ErrorDecomposition
+
+__all__ = [
+    "CrossedVariance",
+    "ErrorDecomposition",
+    "Interval",
+    "LabelWorth",
+    "auc",
+    "bias2_standard_error",
+    "bootstrap_interval",
+    "brier",
+    "calibration_error",
+    "compare",
+    "crossed_variance",
+    "decompose_log_loss",
+    "decompose_squared",
+    "label_worth",
+    "log_loss",
+    "mean_interval",
+    "naive_bias2_floor",
+    "paired_bootstrap_interval",
+    "pseudo_value_interval",
+    "squared_calibration_error",
+]
