@@ -69,9 +69,7 @@ def build(measure: bool = False, force: bool = False) -> Path:
         if measure:
             _measure_minutes()
             _site(online)  # the front page shows the minutes; execution comes from the cache
-        _key_file().write_text(
-            f"{layout.digest([*layout.CODE, *layout.SOURCES])} online={online}"
-        )
+        _key_file().write_text(f"{layout.digest([*layout.CODE, *layout.SOURCES])} online={online}")
     print(f"site:   {layout.SITE / 'index.html'}")
     for deck in decks:
         print(f"slides: {deck}")
@@ -153,7 +151,8 @@ def _site(online: bool) -> None:
     reports = layout.SITE / "reports"
     shutil.rmtree(reports, ignore_errors=True)
     config = _online_config() if online else layout.ROOT / "_config.yml"
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", str(layout.ROOT)]
+    start = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", start, "build", str(layout.ROOT)]
     command += ["--config", str(config), "-W", "--keep-going", "--all"]
     print("executing the pages and writing the site", flush=True)
     done = subprocess.run(
