@@ -201,14 +201,16 @@ def tissue(patients: Patients, size: int = 96, brain: Template | None = None):
     lesion = torch.zeros_like(inside)
     mask = torch.zeros_like(inside, dtype=torch.bool)
     for slot in range(patients.kind.shape[1]):
-        if not (patients.kind[:, slot] > 0).any():
+        here = (patients.kind[:, slot] > 0).nonzero().flatten()  # most slots are empty: skip them
+        if len(here) == 0:
             continue
-        membership = _membership(patients, slot, points)
-        share = membership * patients.infiltration[:, slot, None, None]
-        fractions = fractions * (1 - share[:, None])
-        lesion = lesion * (1 - share) + share * inside
-        is_glioma = patients.kind[:, slot, None, None] == KINDS.index("glioma")
-        mask |= is_glioma & (membership > 0.5) & (inside > 0.5)
+        few = patients.take(here)
+        membership = _membership(few, slot, points[here])
+        share = membership * few.infiltration[:, slot, None, None]
+        fractions[here] *= 1 - share[:, None]
+        lesion[here] = lesion[here] * (1 - share) + share * inside[here]
+        is_glioma = few.kind[:, slot, None, None] == KINDS.index("glioma")
+        mask[here] |= is_glioma & (membership > 0.5) & (inside[here] > 0.5)
     return torch.cat([fractions, lesion[:, None]], dim=1), mask
 
 
@@ -232,11 +234,15 @@ def _membership(patients: Patients, slot: int, points: Tensor) -> Tensor:
     """Soft indicator of one lesion slot in [0, 1]: an irregular ball with a blurred rim."""
     radius = patients.radius_mm[:, slot].clamp(min=1e-3)[:, None, None]
     offset = (points - patients.centre_mm[:, slot, None, None]) / radius[..., None]
-    waves = patients.waves[:, slot]  # (n, waves, 4)
-    ripple = torch.zeros_like(offset[..., 0])
-    for w in range(waves.shape[1]):
-        turn = 2 * math.pi * (offset * waves[:, w, None, None, :3]).sum(-1)
-        ripple = ripple + torch.sin(turn + waves[:, w, 3, None, None])
-    outline = offset.norm(dim=-1) + patients.irregularity[:, slot, None, None] * ripple
-    present = (patients.kind[:, slot] > 0)[:, None, None]
-    return torch.sigmoid((1 - outline) * radius / _EDGE_MM * 2) * present
+    outline = offset.norm(dim=-1)
+    if (patients.irregularity[:, slot] > 0).any():
+        outline = outline + patients.irregularity[:, slot, None, None] * _ripple(
+            offset, patients.waves[:, slot]
+        )
+    return torch.sigmoid((1 - outline) * radius / _EDGE_MM * 2)
+
+
+def _ripple(offset: Tensor, waves: Tensor) -> Tensor:
+    """Sum of plane waves over (n, H, W, 3) offsets in radii; waves (n, w, 4)."""
+    turns = 2 * math.pi * torch.einsum("nhwd,nkd->nkhw", offset, waves[..., :3])
+    return torch.sin(turns + waves[..., 3, None, None]).sum(1)
