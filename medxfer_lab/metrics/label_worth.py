@@ -91,9 +91,7 @@ def label_worth(
     rng = np.random.default_rng(seed)
     rows_a = resampled_rows(len(a), rng, resamples)
     rows_b = rows_a if paired else resampled_rows(len(b), rng, resamples)
-    draws = np.stack(
-        [labels_needed(sizes, a[i].mean(0), b[j].mean(0)) for i, j in zip(rows_a, rows_b)]
-    )
+    draws = labels_needed(sizes, a[rows_a].mean(1), b[rows_b].mean(1))
     low, high = np.quantile(draws, [tail, 1 - tail], axis=0, method="closest_observation")
     target = b.mean(0)
     needed = labels_needed(sizes, a.mean(0), target)
@@ -103,20 +101,35 @@ def label_worth(
     ]
 
 
-def labels_needed(sizes: np.ndarray, curve: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """First size (log-linear) at which the monotone version of `curve` reaches each target.
+def labels_needed(sizes: np.ndarray, curves: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """First size (log-linear) at which the monotone version of a curve reaches each target.
 
-    0 where the curve starts above the target already, inf where it never gets there.
+    curves: (..., k) over sizes. targets: (..., t). Result (..., t): 0 where the curve starts above
+    the target already, inf where it never gets there.
     """
-    from sklearn.isotonic import isotonic_regression
-
-    rising = isotonic_regression(curve)
-    upper = np.searchsorted(rising, targets, side="left")  # first index with rising >= target
-    inside = (upper > 0) & (upper < sizes.size)
+    rising = monotone(curves)
+    least = targets - 1e-12 * (1 + np.abs(targets))  # a tie must not be lost to rounding
+    upper = (rising[..., None, :] < least[..., :, None]).sum(-1)  # first index at the target
     hi = np.clip(upper, 1, sizes.size - 1)
-    step = rising[hi] - rising[hi - 1]
-    share = np.divide(targets - rising[hi - 1], step, out=np.zeros_like(step), where=step > 0)
+    below, above = (np.take_along_axis(rising, i, -1) for i in (hi - 1, hi))
+    step = above - below
+    share = np.divide(targets - below, step, out=np.zeros_like(step), where=step > 0).clip(0, 1)
     logs = np.log(sizes)
     between = np.exp(logs[hi - 1] + share * (logs[hi] - logs[hi - 1]))
-    outside = np.where(upper == 0, np.where(targets == rising[0], sizes[0], 0.0), np.inf)
-    return np.where(inside, between, outside)
+    at_start = np.where(targets >= rising[..., :1], sizes[0], 0.0)
+    return np.where(upper == 0, at_start, np.where(upper == sizes.size, np.inf, between))
+
+
+def monotone(curves: np.ndarray) -> np.ndarray:
+    """Isotonic regression of many short curves at once, (..., k), all points weighing the same.
+
+    The least-squares rising fit at j is max over a <= j of min over b >= j of mean(a..b).
+    """
+    k = curves.shape[-1]
+    sums = np.concatenate([np.zeros_like(curves[..., :1]), np.cumsum(curves, -1)], -1)
+    fit = np.full(curves.shape, -np.inf)
+    for a in range(k):
+        means = (sums[..., a + 1 :] - sums[..., a, None]) / np.arange(1, k - a + 1)
+        lowest = np.minimum.accumulate(means[..., ::-1], -1)[..., ::-1]  # min over b >= j
+        fit[..., a:] = np.maximum(fit[..., a:], lowest)
+    return fit

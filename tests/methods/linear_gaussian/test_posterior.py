@@ -30,7 +30,9 @@ def test_mean_and_covariance_by_integration_on_a_grid():
     weight /= weight.sum()
     mean = weight @ grid
     assert np.allclose(got.mean, mean, atol=1e-6)
-    assert np.allclose(got.covariance, (grid - mean).T @ ((grid - mean) * weight[:, None]), atol=1e-6)
+    assert np.allclose(
+        got.covariance, (grid - mean).T @ ((grid - mean) * weight[:, None]), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("n", [4, 40])

@@ -1,7 +1,7 @@
 """Deterministic equivalents against Monte Carlo, exact small results, and their own laws.
 
 Tolerance against Monte Carlo: 4 standard errors plus the formulas' own O(1/(n - df2)) relative
-error, with constant 3 (the largest constant seen in trials up to d = 480 was below 2).
+error, with constant 1.5 (it is exactly 1 for the ridgeless variance, test below; elsewhere less).
 """
 
 import numpy as np
@@ -57,7 +57,7 @@ def check(s, b, n, strengths, target=None, seed=0):
     got = random_design(s, b, sigma2, n, strengths, target)
     for name, value, se in zip(TERMS, mean, error):
         formula = getattr(got, name)
-        tolerance = 4 * se + 3 * formula / (n - got.df2)
+        tolerance = 4 * se + 1.5 * formula / (n - got.df2)
         assert (np.abs(formula - value) <= tolerance).all(), (name, formula, value, se)
 
 
@@ -97,7 +97,7 @@ def test_plug_in_fails_below_the_dimension_and_is_right_far_above():
     naive, right = (f(s, b, 1.0, 100, 0.0).variance for f in (plug_in, random_design))
     rng = np.random.default_rng(0)  # exact given X: sigma2 tr((X X')^-1), averaged over designs
     draws = [np.linalg.norm(np.linalg.pinv(rng.normal(size=(100, 540)))) ** 2 for _ in range(20)]
-    assert abs(np.mean(draws) - right) < 4 * np.std(draws) / 20**0.5 + 3 * right / (100 - 18.5)
+    assert abs(np.mean(draws) - right) < 4 * np.std(draws) / 20**0.5 + 1.5 * right / (100 - 18.5)
     assert naive == pytest.approx(5.4)
     assert naive > 20 * right
     b = np.full(540, 0.1)
