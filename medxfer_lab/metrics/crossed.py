@@ -20,7 +20,8 @@ gives unbiased estimates of each; those of a and b may fall below 0 and are not 
 Intervals: the components are two-sample U-statistics, so both factors are jackknifed, one at a
 time, the two variances added (Arvesen, Annals of Mathematical Statistics 40 (1969) 2076-2100),
 with Satterthwaite's degrees of freedom. A bootstrap of both factors would be wrong here: repeated
-rows and columns in a resample share their interaction, which moves it into other components.
+rows and columns in a resample share their interaction, which moves it into other components. With
+few levels (ten training sets by five seeds) intervals of nominal 95 % covered about 90 % in trials.
 """
 
 from __future__ import annotations

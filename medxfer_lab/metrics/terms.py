@@ -18,8 +18,7 @@ class ErrorDecomposition:
     loss "squared": `bias` is the squared bias, corrected for the number of runs.
     loss "log": `bias` is KL(eta || pbar), `variance` is E KL(pbar || p_D), in nats.
     From labels alone `noise` and `bias` are None and `bias_plus_noise` is their sum.
-    parts: leave-one-out values (m, 4) of (bias or bias_plus_noise, variance, total, noise) and
-    per-patient values (4, n_test), for `compare`.
+    parts: what the intervals are made of; `compare` needs it for paired differences.
     """
 
     loss: str

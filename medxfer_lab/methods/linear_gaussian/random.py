@@ -31,6 +31,17 @@ df2_T = tr(T Sigma (Sigma + kappa)^{-2}) the fixed point gives kappa' = -kappa^2
 **Variance of the noise.** (sigma2/n) tr(T R S R) is (sigma2/n) d/dlam tr(T lam R), and
 dkappa/dlam = n/(n - df2), so variance_noise = sigma2 df2_T/(n - df2).
 
+**A finite pool.** Experiments draw n rows without replacement from a pool of N images; Sigma is
+then the pool's own second moment, and as n nears N the training sets become one and the same. Rows
+drawn so act like a free compression of the pool, for which the fixed point becomes
+
+    kappa (1 - df1/n) = lam (1 - df1/N)
+
+and the same two derivatives, with g = 1/n - lam/(kappa N) and D = 1 - df1/n + g (df1 - df2), give
+variance_design = B g df2_T/D and variance_noise = (sigma2/n) df2_T (1 - df1/N)/D (the noise being
+drawn afresh for each training set). N = inf gives back the formulas above; n = N the fixed design.
+Drawing with replacement is N = inf, Sigma still the pool's.
+
 How exact: leading order as n and d grow together; the relative error for Gaussian rows is
 O(1/(n - df2)). (Ridgeless, n > d, Gaussian rows: the exact variance_noise is
 sigma2 d/(n - d - 1), here sigma2 d/(n - d).) Near n = rank with lam near 0 no formula of this kind
@@ -40,7 +51,9 @@ be measured.
 Sources: E. Dobriban and S. Wager, Annals of Statistics 46 (2018) 247-279 (risk of ridge with a
 general spectrum); D. Wu and J. Xu, NeurIPS 2020 (general b); T. Hastie, A. Montanari, S. Rosset and
 R. Tibshirani, Annals of Statistics 50 (2022) 949-986 (ridgeless, fixed b); F. Bach, SIAM Journal on
-Mathematics of Data Science 6 (2024) 26-50 (degrees of freedom, kappa as implicit strength).
+Mathematics of Data Science 6 (2024) 26-50 (degrees of freedom, kappa as implicit strength);
+D. LeJeune, P. Patil, H. Javadi, R. Baraniuk and R. Tibshirani, "Asymptotics of the sketched
+pseudoinverse", arXiv 2211.03751 (the equivalence for free compressions).
 """
 
 from __future__ import annotations
@@ -95,23 +108,25 @@ def power_law(d: int, decay: float) -> np.ndarray:
 
 
 def effective_regularisation(
-    eigenvalues: ArrayLike, n: float, lam: float | ArrayLike
+    eigenvalues: ArrayLike, n: float, lam: float | ArrayLike, pool: float = np.inf
 ) -> float | np.ndarray:
-    """kappa, the largest root of kappa - lam = kappa df1(kappa)/n. Scalar or (k,), like lam.
+    """kappa, the largest root of kappa (1 - df1/n) = lam (1 - df1/pool). Scalar or (k,), like lam.
 
-    h(kappa) = kappa - lam - (1/n) sum_i s_i kappa/(s_i + kappa) is convex, so Newton's method
-    started above the root, at lam + tr(Sigma)/n, comes down to it without overshooting. For
-    lam = 0: kappa > 0 if n is below the rank (the design itself regularises), else 0.
+    h(kappa) = kappa (1 - df1/n) - lam (1 - df1/pool) is convex, because kappa df1 is concave and
+    df1 convex in kappa; so Newton's method started above the root, at lam + tr(Sigma)/n, comes down
+    to it without overshooting. For lam = 0: kappa > 0 if n is below the rank (the design itself
+    regularises), else 0. pool: images the n are drawn from without replacement.
     """
     s = clean_spectrum(eigenvalues)
-    n = number("n", n, 0.0, open_low=True)
+    n, pool = training_size(n, pool)
     lam = check_strengths(lam)
     kappa = lam + s.sum() / n
     for _ in range(MAX_NEWTON_STEPS):
         data, _ = retained(s, kappa)
-        slope = 1 - (data**2).sum(-1) / n
+        df1, df2 = data.sum(-1), (data**2).sum(-1)
         with np.errstate(invalid="ignore", divide="ignore"):
-            value = kappa * (1 - data.sum(-1) / n) - lam
+            slope = 1 - df2 / n - lam * (df1 - df2) / (kappa * pool)
+            value = kappa * (1 - df1 / n) - lam * (1 - df1 / pool)
             step = np.where(np.isfinite(kappa) & (slope > 0), value / slope, 0.0)
         step = np.clip(
             step, 0.0, np.where(np.isfinite(kappa), kappa / 2, 0.0)
@@ -130,6 +145,7 @@ def random_design(
     n: float,
     lam: float | ArrayLike,
     target: ArrayLike | None = None,
+    pool: float = np.inf,
 ) -> RandomDesign:
     """Bias and variance of L2-SP over (X, eps); formulas and derivation in the module's docstring.
 
@@ -140,13 +156,15 @@ def random_design(
         target: second moment T of the inputs judged, (d,) diagonal or (d, d), in Sigma's
             eigenbasis; None is Sigma. Give X_test'X_test/n_test to judge on a given test set, or
             another hospital's second moment under covariate shift.
+        pool: number of images from which the n are drawn without replacement (Sigma is theirs);
+            inf for independent draws, with replacement from a pool included.
 
     Returns:
-        RandomDesign of floats, or of (k,) arrays. Infinite variance at lam = 0, n = rank.
+        RandomDesign of floats, or of (k,) arrays. Infinite variance at lam = 0, n = rank < pool.
     """
     s = clean_spectrum(eigenvalues)
-    kappa = effective_regularisation(s, n, lam)
-    return risk_at_kappa(s, theta_minus_centre, sigma2, n, kappa, target)
+    kappa = effective_regularisation(s, n, lam, pool)
+    return risk_at_kappa(s, theta_minus_centre, sigma2, n, kappa, target, pool)
 
 
 def risk_at_kappa(
@@ -156,21 +174,42 @@ def risk_at_kappa(
     n: float,
     kappa: float | np.ndarray,
     target: ArrayLike | None = None,
+    pool: float = np.inf,
 ) -> RandomDesign:
     """`random_design` at a given effective strength kappa (scalar or (k,))."""
     b = finite_array("theta_minus_centre", theta_minus_centre, 1)
     same_length("eigenvalues", s, "theta_minus_centre", b)
     sigma2 = number("sigma2", sigma2, 0.0)
+    n, pool = training_size(n, pool)
     data, kept = retained(s, kappa)
     gap = kept * b
     df1, df2 = data.sum(-1), (data**2).sum(-1)
     B = (gap**2 * s).sum(-1)
     bias2, df2_target = judged(s, data, gap, target)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inflation = np.where(n > df2, df2_target / (n - df2), np.inf)
-        design = np.where(B == 0, 0.0, B * inflation)
-        noise = np.where(sigma2 == 0, 0.0, sigma2 * inflation)
+    of_n, of_pool = 1 - df1 / n, 1 - df1 / pool
+    if n == pool:  # every training set is the whole pool: the design is fixed, kappa is lam
+        g, slope = np.zeros_like(df1), np.ones_like(df1)
+        by_design = g
+    else:
+        g = 1 / n - of_n / of_pool / pool  # of_n/of_pool = lam/kappa, also where both vanish
+        D = of_n + g * (df1 - df2)
+        with np.errstate(divide="ignore"):
+            slope, by_design = of_pool / D, g / D  # slope = dkappa/dlam
+    with np.errstate(invalid="ignore"):  # 0 * inf: no error to vary, no noise to fit
+        design = np.where(B == 0, 0.0, B * by_design * df2_target)
+        noise = np.where(sigma2 == 0, 0.0, sigma2 / n * slope * df2_target)
     return RandomDesign(*map(as_given, (np.asarray(kappa), df1, df2, bias2, design, noise)))
+
+
+def training_size(n: float, pool: float) -> tuple[float, float]:
+    """n and pool as floats with 0 < n <= pool."""
+    n, pool = number("n", n, 0.0, open_low=True), number("pool", pool, 0.0)
+    if n > pool:
+        raise ValueError(
+            f"n is {n:g} and pool {pool:g}: no more images can be drawn without replacement than "
+            "the pool holds; for draws with replacement leave pool at inf"
+        )
+    return n, pool
 
 
 def judged(

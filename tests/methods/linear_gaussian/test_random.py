@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 
 from medxfer_lab.methods.linear_gaussian import (
     effective_regularisation,
+    fixed_design,
+    l2sp,
     plug_in,
     power_law,
     random_design,
 )
+from medxfer_lab.metrics import decompose_squared
 
 BATCHES, PER_BATCH = 25, 40
 TERMS = ("bias2", "variance_design", "variance_noise")
@@ -75,6 +78,51 @@ def test_judged_on_another_population():
     check(s, b, 40, np.array([0.05, 0.5]), target=s[::-1].copy())
 
 
+@pytest.mark.parametrize("n", [40, 90, 145])
+def test_drawn_without_replacement_from_a_finite_pool(n):
+    """Skewed, non-Gaussian features; fits by `l2sp` on subsets of one fixed pool of 150."""
+    rng = np.random.default_rng(0)
+    N, d, sigma2, lam, runs = 150, 60, 0.1, 0.3, 400
+    pool = np.maximum(rng.normal(size=(N, d)) @ rng.normal(size=(d, d)) / d**0.5 + 0.2, 0)
+    test = np.maximum(rng.normal(size=(80, d)), 0)
+    s, V = np.linalg.eigh(pool.T @ pool / N)
+    b = rng.normal(size=d) / np.sqrt(s.sum())
+    target = V.T @ (test.T @ test / 80) @ V
+    predictions = []
+    for _ in range(runs):
+        X = pool[rng.choice(N, n, replace=False)]
+        y = X @ V @ b + np.sqrt(sigma2) * rng.normal(size=n)
+        predictions.append(test @ l2sp(X, y, lam))
+    measured = decompose_squared(np.array(predictions), eta=test @ V @ b, noise=sigma2)
+    got = random_design(s, b, sigma2, n, lam, target, pool=N)
+    endless = random_design(s, b, sigma2, n, lam, target)
+    for name in ("bias2", "variance"):
+        term, formula = getattr(measured, name), getattr(got, name)
+        tolerance = 1.1 * (term.high - term.low) + 1.5 * formula / (n - got.df2)  # 4.3 se + O(1/n)
+        assert abs(term.estimate - formula) < tolerance
+    if n == 145:  # training sets overlap almost wholly; without the pool the formula misses that
+        assert endless.variance > 1.2 * measured.variance.high
+
+
+def test_the_whole_pool_is_a_fixed_design():
+    rng = np.random.default_rng(0)
+    for N, lam in ((50, 0.2), (15, 0.2), (50, 0.0)):
+        pool, b = rng.normal(size=(N, 20)), rng.normal(size=20)
+        s, V = np.linalg.eigh(pool.T @ pool / N)
+        exact = fixed_design(pool, V @ b, None, 0.5, lam)
+        got = random_design(s.clip(0), b, 0.5, N, lam, pool=N)
+        assert np.isclose(got.kappa, lam) and got.variance_design == 0
+        assert np.isclose(got.bias2, exact.bias2) and np.isclose(got.variance, exact.variance)
+
+
+def test_a_vast_pool_is_no_pool():
+    s, b = power_law(30, 1.0), np.linspace(-1, 1, 30)
+    for n in (20, 60):
+        vast = random_design(s, b, 0.5, n, [0.0, 0.3], pool=1e12)
+        none = random_design(s, b, 0.5, n, [0.0, 0.3])
+        assert np.allclose(vast.bias2, none.bias2) and np.allclose(vast.variance, none.variance)
+
+
 def test_ridgeless_and_isotropic_against_exact_results():
     """Below: the mean of a random projection. Above: the inverse Wishart mean, d/(n - d - 1)."""
     d, sigma2, b = 90, 0.6, np.full(90, 0.2)
@@ -118,6 +166,9 @@ def test_kappa_solves_its_equation_and_grows_with_the_strength(s, n, lam):
     assert np.allclose(kappa * (1 - df1 / n), [lam, 2 * lam], rtol=1e-6)
     assert lam <= kappa[0] < kappa[1]
     assert (df1 < n).all()
+    kappa = effective_regularisation(s, n, lam, pool=2.5 * n)
+    df1 = (s / (s + kappa)).sum()
+    assert np.isclose(kappa * (1 - df1 / n), lam * (1 - df1 / (2.5 * n)), rtol=1e-6)
 
 
 @settings(max_examples=40, deadline=None)
@@ -160,6 +211,9 @@ def test_a_matrix_a_diagonal_and_no_target_agree():
     got = random_design(s, b, 0.5, 12, 0.3, turned)
     gap = got.kappa / (s + got.kappa) * b
     assert np.isclose(got.bias2, gap @ turned @ gap)
+    resolvent = np.diag(1 / (s + got.kappa))
+    df2 = np.trace(turned @ np.diag(s) @ resolvent @ resolvent)
+    assert np.isclose(got.variance_noise, 0.5 * df2 / (12 - got.df2))
 
 
 def test_the_ends_of_the_range_of_strengths():
@@ -178,5 +232,7 @@ def test_bad_input_is_named():
         random_design([1.0, 1.0], [0, 0, 0], 1, 5, 0.1)
     with pytest.raises(ValueError, match="lam is -0.1"):
         random_design([1.0, 1.0], [0, 0], 1, 5, -0.1)
+    with pytest.raises(ValueError, match="n is 9 and pool 5"):
+        random_design([1.0, 1.0], [0, 0], 1, 9, 0.1, pool=5)
     with pytest.raises(ValueError, match="target has shape"):
         random_design([1.0, 1.0], [0, 0], 1, 5, 0.1, np.ones(3))
