@@ -136,7 +136,6 @@ def array(
     rtol: float = 0.02,
     atol: float = 0.0,
     names: Sequence[str] | None = None,
-    infinite: str = "infinite",
 ) -> Grade:
     """A check for an array (or list, tuple, tensor, dict of ``names``) of fixed shape.
 
@@ -165,6 +164,8 @@ def array(
             return wrong(
                 "shape", f"The shape is {value.shape}; expected {expected.shape}: {wanted}."
             )
+        if np.isnan(value).any():
+            return wrong("nan", "There is a nan in your answer: 0/0 or inf - inf on the way.")
         if close(value, expected):
             return right(praise)
         for mistake in mistakes:
@@ -180,6 +181,19 @@ def array(
         )
 
     return grade
+
+
+def apart(values: Sequence[Any], rtol: float = 0.1, atol: float = 0.0) -> bool:
+    """Whether every two of these numbers (or arrays) differ clearly: no two mistakes coincide.
+
+    Exercises draw their numbers until the answer and all known mistakes are apart.
+    """
+    found = [np.asarray(value, dtype=float) for value in values]
+    return not any(
+        a.shape == b.shape and np.allclose(a, b, rtol=rtol, atol=atol)
+        for i, a in enumerate(found)
+        for b in found[i + 1 :]
+    )
 
 
 def as_array(answer: Any) -> np.ndarray | None:
