@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             execute(given.page)
         else:
             build(given.minutes or os.environ.get("MEDXFER_MINUTES") == "1")
-    except (BuildError, vendor.VendorError) as error:
+    except (BuildError, vendor.VendorError, ValueError) as error:
         print(f"\n{error}\n\nThe book was not built.", flush=True)
         return 1
     return 0
@@ -167,8 +167,10 @@ def _site(online: bool) -> None:
     (layout.BUILD / "build.log").write_text(done.stdout)
     said = failures.from_build(done.stdout, reports)
     if done.returncode != 0 or said:
-        tail = said[:24] or done.stdout.strip().splitlines()[-8:]
+        tail = said[:24] or failures.crash(done.stdout)
         raise BuildError("\n".join(tail) + "\n(the whole log: _build/build.log)")
+    if stale := _stale_notebooks():
+        raise BuildError(stale)
 
 
 def _online_config() -> Path:
@@ -182,6 +184,9 @@ def _online_config() -> Path:
     sphinx["html_theme_options"]["announcement"] = (
         "Online-only build: mathematics and sliders need a connection to the internet."
     )
+    # paths are taken from where the configuration lies, which is another folder here
+    for name, path in config["sphinx"]["local_extensions"].items():
+        config["sphinx"]["local_extensions"][name] = str(layout.ROOT / path)
     config["bibtex_bibfiles"] = [str(layout.ROOT / name) for name in config["bibtex_bibfiles"]]
     target = layout.BUILD / "online_config.yml"
     target.write_text(yaml.safe_dump(config))
@@ -200,15 +205,23 @@ def _frames_within_budget() -> None:
             )
 
 
+def _stale_notebooks() -> str:
+    """Learners open the committed notebooks: what differs from the pages, in words, or ''."""
+    from medxfer_lab.course import editions
+
+    try:
+        stale = editions.stale(layout.ROOT)
+    except editions.PlainError as error:
+        return f"no notebook can be made: {error}"
+    names = ", ".join(str(path.relative_to(layout.ROOT)) for path in stale)
+    return f"out of step with book/: {names}; run `medxfer notebooks`" if stale else ""
+
+
 def _notebooks() -> None:
-    """Put the learners' notebooks into the site (each page links to its own) and the
+    """Put the learners' notebooks into the site (each page links to its own), and write the
     instructor's, with solutions, beside it."""
     from medxfer_lab.course import editions
 
-    stale = editions.stale(layout.ROOT)
-    if stale:
-        names = ", ".join(str(path.relative_to(layout.ROOT)) for path in stale)
-        raise BuildError(f"out of step with book/: {names}; run `medxfer notebooks`")
     shutil.rmtree(layout.SITE / "notebooks", ignore_errors=True)
     shutil.copytree(layout.ROOT / "notebooks", layout.SITE / "notebooks")
     editions.write(layout.ROOT, layout.BUILD / "instructor", instructor=True)

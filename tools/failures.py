@@ -39,6 +39,13 @@ def from_build(log: str, reports: Path) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+def crash(log: str) -> list[str]:
+    """What a build that died without a warning of its own said last."""
+    lines = [line.strip() for line in _ANSI.sub("", log).splitlines() if line.strip(" =")]
+    errors = [line for line in lines if _ERROR_LINE.match(line) and "RuntimeError" not in line]
+    return errors[-1:] or lines[-5:]
+
+
 def _number(page: Path, source: str) -> str:
     """Which code cell of the page this is, counted from 1."""
     if not page.exists() or not source:

@@ -37,12 +37,13 @@ def build(page: str, online: bool = False) -> Path:
     assets = ONLINE if online else OFFLINE
     exporter = SlidesExporter(
         reveal_url_prefix=assets["reveal"],
+        reveal_theme="white",
         template_name="medxfer_slides",
         extra_template_basedirs=[str(TEMPLATES)],
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    resources = {"medxfer": {**assets, "page": f"../{page}.html"}}
+    resources = {"medxfer": {**assets, "page": f"../{page}.html", "online": online}}
     body, _ = exporter.from_notebook_node(deck, resources=resources)
     target = SITE / slides_of(page)
     target.parent.mkdir(parents=True, exist_ok=True)

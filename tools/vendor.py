@@ -76,7 +76,7 @@ def fetch(target: Path, assets: tuple[Asset, ...] = ASSETS) -> None:
     Raises VendorError when npm is missing, a download fails, or an archive is not the pinned one.
     """
     stamp = target / "versions.txt"
-    wanted = "".join(f"{a.package} {a.version} {a.sha256}\n" for a in assets)
+    wanted = "".join(f"{a.package} {a.version} {a.sha256} {sorted(a.take)}\n" for a in assets)
     if stamp.exists() and stamp.read_text() == wanted:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
