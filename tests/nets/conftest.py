@@ -1,0 +1,6 @@
+"""Synthetic photographs for the tests of reading, fetching and pretraining."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
