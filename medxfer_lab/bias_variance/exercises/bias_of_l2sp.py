@@ -51,10 +51,11 @@ def exercise(seed: int) -> Exercise:
         ),
         wrong=tuple(Wrong(m.diagnosis, m.value, m.diagnosis) for m in mistakes),
         solution=(
-            f"The gradient vanishes where $({tex_s} + {tex_lam})\\,\\hat\\theta = {tex_s}\\,\\theta "
-            f"+ \\text{{noise}} + {tex_lam}\\,c$. The noise has mean 0, so $\\mathbb{{E}}"
-            f"[\\hat\\theta] = \\frac{{{tex_s}\\,\\theta + {tex_lam}\\,c}}{{{tex_s} + {tex_lam}}}$, "
-            f"and the bias is $\\frac{{{tex_lam}\\,(c - \\theta)}}{{{tex_s} + {tex_lam}}}$.\n\n"
+            f"The gradient vanishes where $({tex_s} + {tex_lam})\\,\\hat\\theta = "
+            f"{tex_s}\\,\\theta + \\text{{noise}} + {tex_lam}\\,c$. The noise has mean 0, so "
+            f"$\\mathbb{{E}}[\\hat\\theta] = "
+            f"\\frac{{{tex_s}\\,\\theta + {tex_lam}\\,c}}{{{tex_s} + {tex_lam}}}$, and the bias is "
+            f"$\\frac{{{tex_lam}\\,(c - \\theta)}}{{{tex_s} + {tex_lam}}}$.\n\n"
             "It is the error of the pretrained parameter, times the weight the prior has in this "
             "direction. Where the images say much (large $s$) it is small; where they say nothing "
             "($s = 0$) it is the whole error."
@@ -74,7 +75,10 @@ def _convention(seed: int) -> tuple[str, str, str, dict[str, tuple[float, float]
     if seed % 2 == 0:
         task = "minimises $\\frac{1}{n}\\|y - X\\theta\\|^2 + \\lambda\\|\\theta - c\\|^2$"
         return "lam", "s", task, {**ranges, "lam": (0.1, 2.0)}
-    task = "minimises $\\|y - X\\theta\\|^2 + \\alpha\\|\\theta - c\\|^2$ (a *sum* over the $n$ images)"
+    task = (
+        "minimises $\\|y - X\\theta\\|^2 + \\alpha\\|\\theta - c\\|^2$ (a *sum* over the $n$ "
+        "images)"
+    )
     return "alpha", "n*s", task, {**ranges, "alpha": (0.1, 2.0), "n": (5.0, 50.0)}
 
 
