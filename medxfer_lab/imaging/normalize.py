@@ -32,7 +32,7 @@ def percentile(images: Tensor, low: float = 1.0, high: float = 99.5) -> Tensor:
 
 
 def foreground_median(images: Tensor, headroom: float = 2.0) -> Tensor:
-    """Scale each image so that the median of its foreground becomes 1/headroom, then clip to [0, 1].
+    """Scale each image so that its foreground median becomes 1/headroom, then clip to [0, 1].
 
     Foreground: pixels above 35 % of the image's 90th percentile (head against air). The median of
     a brain hardly moves when a few per cent of it fall ill, so the lesion does not darken the rest

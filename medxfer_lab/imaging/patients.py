@@ -111,7 +111,7 @@ def draw_patients(
     burden: Burden = Burden(),
     first: int = 0,
 ) -> Patients:
-    """n patients, numbered from ``first``. Each has a random stream of their own: (seed, number)."""
+    """n patients, numbered from ``first``; each has a random stream of its own: (seed, number)."""
     if n < 1:
         raise ValueError(f"n is {n}; a cohort needs at least one patient")
     people = [

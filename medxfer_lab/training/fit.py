@@ -20,7 +20,7 @@ class Fit:
     """A trained network and what happened on the way.
 
     losses: (steps,) mini-batch log loss, nats. distance: ||theta - theta_start|| / ||theta_start||
-    of the body at the end. matched_distance: the same at the first check (every 10 steps) at which
+    of the body at the end. matched_distance: the same at the first check (every 25 steps) at which
     the loss on the whole training set was at most ``match_loss``; None if it never was.
     """
 
@@ -56,8 +56,8 @@ def fit(
     Same seed, same device, same thread count: same result.
     """
     _check(inputs, labels, steps, learning_rate)
-    trained = copy.deepcopy(network).to(device, memory_format=torch.channels_last)
-    inputs = inputs.to(device).contiguous(memory_format=torch.channels_last)
+    trained = copy.deepcopy(network).to(device)
+    inputs = inputs.to(device)
     labels = labels.float().to(device)
     optimizer = torch.optim.Adam(strategy.groups(trained, learning_rate))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, steps))
@@ -80,7 +80,7 @@ def fit(
         optimizer.step()
         schedule.step()
         losses[step] = loss.detach()
-        if match_loss is not None and matched is None and step % 10 == 9:
+        if match_loss is not None and matched is None and step % 25 == 24:
             if training_loss(trained, inputs, labels) <= match_loss:
                 matched = (_distance(trained, start), step + 1)
     final = training_loss(trained, inputs, labels)

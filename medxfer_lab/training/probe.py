@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 @dataclass(frozen=True)
 class Heads:
-    """Linear heads: weights (k, m, d) and intercepts (k, m), for k strengths and m training sets."""
+    """Linear heads: weights (k, m, d), intercepts (k, m); k strengths, m training sets."""
 
     weights: Tensor
     intercepts: Tensor
