@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  { echo "no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv"; \
 	    rm -rf $(VENV); exit 1; }; }
 	@echo "installing the course into $(VENV) (a minute or a few the first time)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book,test]'
+	@$(PY) -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[book,test]'
 	@touch $@
 
 book: $(STAMP)  ## execute every page, build the website and the slides
