@@ -28,7 +28,7 @@ FILES = {"pneumoniamnist": "pneumoniamnist.npz", "busi": "busi_128.npz"}
 PRESETS = {
     "smoke": {"sets": 3, "sizes": [16, 32], "limit": 120, "side": 32},
     "quick": {"sets": 6, "sizes": [20, 100], "limit": 500, "side": 64},
-    "full": {"sets": 50, "sizes": [20, 50, 100, 200, 400], "limit": 2000, "side": 96},
+    "full": {"sets": 50, "sizes": [20, 50, 100, 200, 300], "limit": 2000, "side": 96},
 }
 BACKBONES = ("imagenet", "untrained", "pixels")
 STRENGTHS = (3.0, 0.3, 0.03)
@@ -89,6 +89,11 @@ def features(data: str, backbone: str, seed: int, limit: int, side: int) -> tupl
 def sampling_job(k: int, data: str, sizes: list[int], limit: int, side: int) -> dict:
     """Test AUC (strengths, sizes) of subset k, per backbone. Negative k are tuning draws."""
     _, y, _, t = load(data, limit)
+    if max(sizes) >= len(y):
+        raise ValueError(
+            f"sizes reach {max(sizes)} and {data} has {len(y)} training pictures: "
+            "some must be left to tune on"
+        )
     order = np.random.default_rng((10, abs(k), int(k < 0))).permutation(len(y))
     labels = torch.from_numpy(y)
     out = {}
