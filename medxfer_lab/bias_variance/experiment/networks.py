@@ -10,7 +10,7 @@ from medxfer_lab import metrics, nets
 from medxfer_lab.bias_variance.experiment import material as m
 from medxfer_lab.bias_variance.experiment import summary
 from medxfer_lab.course.jobs import Job
-from medxfer_lab.training import L2SP, FullFineTuning, Scratch, Strategy, fit, predict, tune
+from medxfer_lab.training import L2SP, Fit, FullFineTuning, Scratch, Strategy, fit, predict, tune
 
 NAME, DATA, VERSION = "networks", "simulated", 1
 PRESETS = {
@@ -49,8 +49,14 @@ def strategy_of(name: str, settings: dict) -> Strategy:
 
 
 def train(
-    pictures: torch.Tensor, labels: torch.Tensor, name: str, settings: dict, kind: str, seed: int
-):
+    pictures: torch.Tensor,
+    labels: torch.Tensor,
+    name: str,
+    settings: dict,
+    kind: str,
+    seed: int,
+    device: str = "cpu",
+) -> Fit:
     """One network. ``seed``: initialisation or checkpoint, head, order of the mini-batches.
 
     Images are mirrored at random for lesion labels only: the teacher's eta is a function of the
@@ -72,6 +78,7 @@ def train(
         learning_rate=settings["learning_rate"],
         flip=kind == "lesion",
         match_loss=MATCH_LOSS if kind == "lesion" else None,
+        device=device,
     )
 
 
