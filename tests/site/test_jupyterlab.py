@@ -96,11 +96,6 @@ def wait_until_run(page) -> None:
     )
 
 
-def exercise_cell(page, number: int):
-    """The number-th cell with an unanswered exercise (its code says `answer = ...`)."""
-    return page.locator(".jp-CodeCell").filter(has_text="answer = ...").nth(number)
-
-
 def test_a_slider_moves(lab, visit):
     reader = visit(width=1300, height=1000)
     open_and_run_all(reader.page, lab, "bias_variance/text.ipynb")
@@ -109,4 +104,26 @@ def test_a_slider_moves(lab, visit):
     for explorer in found:
         explorer.scroll_into_view_if_needed()
         move_every_slider(reader.page, explorer)
+    assert reader.outside == []
+
+
+def test_an_exercise_answers_right_and_wrong(lab, visit):
+    from medxfer_lab.bias_variance.practice import exercises
+
+    exercise = exercises(0)["bias_of_l2sp"]
+    right, wrong = exercise.right[0].value, exercise.wrong[0].value
+    reader = visit(width=1300, height=1000)
+    open_and_run_all(reader.page, lab, "bias_variance/practice.ipynb")
+    cell = reader.page.locator(".jp-CodeCell").filter(has_text='ex["bias_of_l2sp"].check(answer)')
+    seen = [cell.locator(".exercise-feedback strong").inner_text()]
+    for answer in (wrong, right):
+        cell.locator(".cm-content").click()
+        reader.page.keyboard.press("Control+A")
+        reader.page.keyboard.insert_text(f'ex["bias_of_l2sp"].check({answer!r})')
+        reader.page.keyboard.press("Shift+Enter")
+        wait_until_run(reader.page)
+        cell = reader.page.locator(".jp-CodeCell").filter(has_text=f"check({answer!r})")
+        seen.append(cell.locator(".exercise-feedback strong").inner_text())
+    assert seen == ["… Not answered yet.", "✘ Not yet.", "✔ Right."]
+    assert reader.page.locator(TROUBLE).count() == 0
     assert reader.outside == []
