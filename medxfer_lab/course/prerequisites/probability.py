@@ -35,9 +35,9 @@ def bayes_rule(seed: int) -> Exercise:
         objective="Prerequisites: probability",
         kind="number",
         prompt=(
-            f"A disease has a prevalence of {prevalence:.0%}. A test finds {sensitivity:.0%} of "
-            f"the diseased (sensitivity) and clears {specificity:.0%} of the healthy (specificity). "
-            "What is the probability of disease after a positive test?"
+            f"A disease has a prevalence of {prevalence:.0%}. A test finds "
+            f"{sensitivity:.0%} of the diseased (sensitivity) and clears {specificity:.0%} of the "
+            "healthy (specificity). What is the probability of disease after a positive test?"
         ),
         hints=(
             "Imagine ten thousand patients and count.",
