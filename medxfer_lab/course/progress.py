@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from medxfer_lab.course.atomic import write_atomically
+from medxfer_lab.course.jobfile import is_quiet
 
 _session: dict[str, Entry] = {}
 
@@ -53,7 +54,12 @@ def note_hint(id: str, title: str, objective: str, hint: int) -> None:
 
 
 def entries() -> list[Entry]:
-    """All entries, those on disk and those of this session, by objective and title."""
+    """All entries, those on disk and those of this session, by objective and title.
+
+    None in a site build: whoever builds the site does not publish their own progress.
+    """
+    if is_quiet():
+        return []
     found = dict(_session)
     folder = home() / "progress"
     for path in folder.glob("*.json") if folder.is_dir() else ():
@@ -141,8 +147,8 @@ def _entry(id: str, title: str, objective: str) -> Entry:
 
 
 def _keep(entry: Entry) -> None:
-    if os.environ.get("MEDXFER_QUIET", "") not in ("", "0"):
-        return  # a site build is no learner
+    if is_quiet():  # a site build is no learner
+        return
     entry.last = datetime.date.today().isoformat()
     try:
         write_atomically(_path(entry.id), json.dumps(asdict(entry), sort_keys=True))

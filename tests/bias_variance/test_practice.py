@@ -203,19 +203,50 @@ def test_a_prediction_is_scored_against_the_record_or_theory(monkeypatch):
     got = predict_the_variance.exercise(0).check(reveal.factor * 1.2)
     assert got.correct and "off by a factor of 1.2" in got.message
     assert f"a factor of {reveal.factor:.3g}" in got.message
-    monkeypatch.setattr(predict_the_variance, "numbers", lambda chapter: {})
+    monkeypatch.setattr(predict_the_variance, "measured_variances", dict)
     for seed in range(6):
         exercise = predict_the_variance.exercise(seed)
         assert bank_failures([exercise]) == []
         assert "not on this computer; theory expects" in exercise.check(2.0).message
-    key = predict_the_variance.KEY.format
-    measured = {key(n=100): 0.04, key(n=500): 0.01, key(n=64): 0.011}
-    monkeypatch.setattr(predict_the_variance, "numbers", lambda chapter: measured)
+    measured = {100: 0.04, 500: 0.01, 64: 0.011}
+    monkeypatch.setattr(predict_the_variance, "measured_variances", lambda: measured)
     exercise = predict_the_variance.exercise(0)
-    assert exercise.check(4).correct and "Measured on simulated scans: `0.04`" in str(
-        exercise.check(4)
-    )
+    message = exercise.check(4).message
+    assert exercise.check(4).correct and "Measured on simulated scans: `0.04`" in message
     assert exercise.check(5).correct and exercise.check(9).diagnosis == "too-large"
     for ratio in (0.2, 0.9, 1.0, 1.3, 2.2, 5.0, 30.0):  # whatever the record will say
-        measured = {key(n=100): 0.01 * ratio, key(n=500): 0.01}
+        measured = {100: 0.01 * ratio, 500: 0.01}
         assert bank_failures([predict_the_variance.exercise(0)]) == []
+
+
+def test_the_record_is_read_and_its_absence_survived(monkeypatch):
+    from medxfer_lab.course.record import Record, RecordError, fingerprint
+
+    variance = {"16": 0.03, "100": 0.02, "500": 0.01}
+    results = {
+        "teacher": {
+            "imagenet": {n: {"squared": {"variance": {"mean": v}}} for n, v in variance.items()}
+        }
+    }
+    record = Record(
+        chapter="bias_variance",
+        experiment="heads",
+        data="simulated",
+        device="cpu",
+        preset="smoke",
+        version=1,
+        fingerprint=fingerprint({}),
+        results=results,
+    )
+    monkeypatch.setattr(
+        predict_the_variance, "records", lambda chapter: {"heads.simulated": record}
+    )
+    assert predict_the_variance.measured_variances() == {16: 0.03, 100: 0.02, 500: 0.01}
+    monkeypatch.setattr(predict_the_variance, "records", lambda chapter: {})
+    assert predict_the_variance.measured_variances() == {}
+
+    def damaged(chapter):
+        raise RecordError("truncated")
+
+    monkeypatch.setattr(predict_the_variance, "records", damaged)
+    assert predict_the_variance.measured_variances() == {}

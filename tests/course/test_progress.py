@@ -63,3 +63,8 @@ def test_a_site_build_is_no_learner(home, monkeypatch):
     monkeypatch.setenv("MEDXFER_QUIET", "1")
     note_attempt("a", "First", "Halves", True)
     assert not home.exists()
+    monkeypatch.delenv("MEDXFER_QUIET")
+    note_attempt("a", "First", "Halves", True)
+    assert len(entries()) == 1
+    monkeypatch.setenv("MEDXFER_QUIET", "1")
+    assert entries() == [], "the builder's own progress would be published"

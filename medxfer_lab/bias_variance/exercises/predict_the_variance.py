@@ -3,6 +3,7 @@ then compared with what was measured, whatever that turned out to be."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,12 @@ import numpy as np
 
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import Feedback, right, show, wrong, wrong_type
-from medxfer_lab.course.numbers import numbers
+from medxfer_lab.course.record import RecordError, records
 from medxfer_lab.course.values import Mistake, as_number
 from medxfer_lab.methods.linear_gaussian import power_law, random_design
 
-#: where the record keeps the variance over training sets of a probe on ImageNet features
-KEY = "heads.simulated.teacher.imagenet.{n}.squared.variance.mean"
+#: the record, and where it keeps the variance over training sets of a probe on ImageNet features
+RECORD, KEY = "heads.simulated", "teacher.imagenet.{n}.squared.variance.mean"
 #: training sizes to choose pairs from (those the record has are used)
 SIZES = (16, 32, 64, 100, 250, 500, 1000)
 #: a prediction within this factor of the measured one passes
@@ -111,11 +112,7 @@ def _laws(reveal: Reveal) -> list[Mistake]:
 def revealed(seed: int) -> Reveal:
     """The measured variances at two sizes; from theory, and saying so, where no record is."""
     rng = np.random.default_rng([seed, 5])
-    known = {
-        n: float(value)
-        for n, value in ((n, numbers("bias_variance").get(KEY.format(n=n))) for n in SIZES)
-        if value is not None
-    }
+    known = measured_variances()
     source = "Measured on simulated scans:"
     if len(known) < 2 or max(known) < 4 * min(known):
         source = "The record of this measurement is not on this computer; theory expects"
@@ -123,6 +120,20 @@ def revealed(seed: int) -> Reveal:
     pairs = [(a, b) for a in known for b in known if b >= 4 * a]
     small, large = pairs[int(rng.integers(len(pairs)))]
     return Reveal(small, large, known[small], known[large], source)
+
+
+def measured_variances() -> dict[int, float]:
+    """Training size -> variance, from the chapter's record; empty where it is absent or damaged,
+    for a missing file should cost a learner the revelation, not the exercise."""
+    found = {}
+    try:
+        record = records("bias_variance")[RECORD]
+        for n in SIZES:
+            with contextlib.suppress(KeyError):
+                found[n] = float(record.value(KEY.format(n=n)))
+    except (KeyError, RecordError):
+        return {}
+    return found
 
 
 def expected_variance(n: int) -> float:
