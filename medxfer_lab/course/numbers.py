@@ -16,6 +16,9 @@ from typing import Any
 
 from medxfer_lab.course.record import Record, records
 
+#: longer lists (values per training set) are for figures, not for prose
+LONGEST_LIST = 12
+
 _ROLE = re.compile(r"\{glue:(?:text|md)?\}`([^`:]+)(?::[^`]*)?`")
 
 
@@ -23,7 +26,8 @@ def numbers(chapter: str, folder: str | Path | None = None) -> dict[str, float |
     """All numbers and words of a chapter's records, flat.
 
     ``folder`` replaces the package's folder of records. Entries that are None are left out, so a
-    page that uses one fails where the name is used. Raises RecordError for a damaged record.
+    page that uses one fails where the name is used; so are lists of more than LONGEST_LIST.
+    Raises RecordError for a damaged record.
     """
     found = records(chapter, folder=folder)
     flat: dict[str, float | int | str] = {}
@@ -65,6 +69,8 @@ def _nearest(name: str, known: dict[str, Any]) -> str:
 
 
 def _flatten(value: Any, name: str) -> Iterator[tuple[str, float | int | str]]:
+    if isinstance(value, list) and len(value) > LONGEST_LIST:
+        return
     if isinstance(value, dict | list):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, item in items:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from medxfer_lab.course.atomic import write_atomically
+from medxfer_lab.course.atomic import sweep_leftovers, write_atomically
 from medxfer_lab.course.machine import device_name, software_versions
 
 SCHEMA = 1
@@ -123,7 +123,9 @@ class Record:
         """Write the record (sorted keys, atomically), by default to :attr:`path`; return where."""
         content = {"schema": SCHEMA, **asdict(self)}
         text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False)
-        return write_atomically(path or self.path, text + "\n")
+        path = Path(path or self.path)
+        sweep_leftovers(path.parent)  # of a run that was killed while it saved
+        return write_atomically(path, text + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Record:

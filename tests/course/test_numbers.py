@@ -26,14 +26,21 @@ def write(folder, **results) -> None:
 
 
 def test_results_become_dotted_names(tmp_path):
-    write(tmp_path, auc={100: {"mean": 0.8}}, curve=[1, 2], best="probe", absent=None)
+    write(
+        tmp_path,
+        auc={100: {"mean": 0.8}},
+        curve=[1, 2],
+        best="probe",
+        absent=None,
+        sets=list(range(50)),
+    )
     flat = numbers("a_chapter", tmp_path)
     assert flat["heads.simulated.auc.100.mean"] == 0.8
     assert flat["heads.simulated.curve.1"] == 2
     assert flat["heads.simulated.best"] == "probe"
     assert flat["minutes.heads.simulated"] == 1.5
     assert flat["heads.simulated.date"] == "2026-01-02"
-    assert "heads.simulated.absent" not in flat
+    assert "heads.simulated.absent" not in flat and "heads.simulated.sets.0" not in flat
 
 
 def test_no_records_no_numbers(tmp_path):

@@ -118,6 +118,12 @@ def test_a_save_that_fails_keeps_the_old_record(tmp_path, monkeypatch):
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+def test_leftovers_of_a_killed_save_go(tmp_path):
+    (tmp_path / f".heads.simulated.cpu.json.{2**22 + 12345}.tmp").write_text('{"half')
+    path = make().save(tmp_path / "heads.simulated.cpu.json")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_fingerprint_depends_on_content_only():
     a = fingerprint({"b": 1, "a": (1, 2)}, weights={"lite0": "aa"}, data="dd", version=1)
     assert a == fingerprint(
