@@ -1,13 +1,8 @@
-"""Job functions and a script for the tests of long runs: importable by worker processes.
-
-As a script (``python jobs_for_tests.py FOLDER RECORD PROCESSES``) it runs an experiment of a dozen
-short jobs and writes its record: the tests kill it at random moments and start it again.
-"""
+"""Job functions and a small experiment for the tests of long runs: importable by processes."""
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -61,5 +56,6 @@ def experiment(folder: Path, processes: int) -> Record:
     )
 
 
-if __name__ == "__main__":
-    experiment(Path(sys.argv[1]), int(sys.argv[3])).save(sys.argv[2])
+def main(folder: Path, record: Path, processes: int) -> None:
+    """Run the experiment and write its record: what the tests kill at random moments."""
+    experiment(folder, processes).save(record)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -31,15 +31,25 @@ def same(a, b) -> bool:
     return a == b
 
 
-def start(folder: Path, record: Path, processes: int) -> subprocess.Popen:
-    path = os.pathsep.join([str(HERE.parents[1]), str(HERE)])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, HERE / "jobs_for_tests.py", folder, record, str(processes)]
-    return subprocess.Popen(command, env=environment, start_new_session=True)
+@pytest.fixture
+def start(monkeypatch):
+    """Start the toy experiment in a process of its own, forked from a server that has imported
+    everything, so that start-up takes no time and kills fall among the jobs."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE.parents[1]), str(HERE)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["jobs_for_tests"])
+
+    def go(folder: Path, record: Path, processes: int) -> multiprocessing.Process:
+        process = context.Process(target=toy.main, args=(folder, record, processes))
+        process.start()
+        return process
+
+    return go
 
 
 @pytest.mark.slow
-def test_killed_runs_resume_to_the_identical_record(tmp_path):
+def test_killed_runs_resume_to_the_identical_record(tmp_path, start):
     """Ten runs, each killed (SIGKILL) at random moments until it gets through."""
     rng = np.random.default_rng(7)
     reference = toy.experiment(tmp_path / "reference", processes=1)
@@ -51,13 +61,12 @@ def test_killed_runs_resume_to_the_identical_record(tmp_path):
         while not path.exists():
             process = start(folder, path, processes=2 if run == 9 else 1)
             done_before = len(list(folder.glob("*.npz")))
-            while len(list(folder.glob("*.npz"))) == done_before and process.poll() is None:
+            while len(list(folder.glob("*.npz"))) == done_before and process.is_alive():
                 time.sleep(0.005)  # the start-up is over: the kill falls among the jobs
             time.sleep(rng.uniform(0, 0.25))
-            if process.poll() is None:
-                os.kill(process.pid, signal.SIGKILL)
-                kills += 1
-            process.wait()
+            kills += process.is_alive()
+            process.kill()  # SIGKILL
+            process.join()
         assert differences(Record.load(path), reference) == []
         assert lines_that_count(path) == want
         assert len(list(folder.glob("*.npz"))) == 12, "a job lost or counted twice"
