@@ -179,25 +179,26 @@ WORTH_MARGIN = math.log(2)
 def decide_fraction_suffices(found: Records) -> Verdict:
     """log(scratch labels that match the AUC of n transferred labels / n), n = 32 and 100."""
     worth = _networks(found)["lesion"]["label_worth"]["full_fine_tuning"]
-    rows, censored = {}, []
+    rows, listed = {}, []
     for n in ("32", "100"):
-        row = worth[n]
-        ends = [row[key] for key in ("mean", "low", "high")]
-        if any(isinstance(end, str) for end in ends):
-            censored.append(f"n = {n}: {row['mean']} [{row['low']}, {row['high']}]")
-            continue
-        rows[f"n = {n}"] = tuple(math.log(end / int(n)) for end in ends)
-    if not rows:
-        return Verdict("undecided", None, None, None, "", "out of range: " + "; ".join(censored))
-    verdict, listed = _over_sizes(rows, WORTH_MARGIN)
-    effect, low, high = next(iter(rows.values()))
-    if censored:
-        verdict, listed = (
-            "undecided" if verdict == "undecided" else verdict,
-            "; ".join([listed, *censored]),
+        ends = [worth[n][key] for key in ("mean", "low", "high")]
+        rows[f"n = {n}"] = tuple(math.log(_labels(end) / int(n)) for end in ends)
+        listed.append(
+            f"n = {n}: {_said(ends[0])} scratch labels [{_said(ends[1])}, {_said(ends[2])}]"
         )
-    shown = next(iter(rows))
-    return Verdict(verdict, effect, low, high, f"log ratio of labels, {shown} shown", listed)
+    verdict, _ = _over_sizes(rows, WORTH_MARGIN)
+    effect, low, high = rows["n = 32"]
+    units = "log ratio of labels, n = 32 shown"
+    return Verdict(verdict, effect, low, high, units, "; ".join(listed))
+
+
+def _labels(end: float | str) -> float:
+    """A censored end at the edge of what was measured: ">1000" is at least 1,000 labels."""
+    return float(end[1:]) if isinstance(end, str) else end
+
+
+def _said(end: float | str) -> str:
+    return end if isinstance(end, str) else f"{end:.0f}"
 
 
 FEATURES_MARGIN = 0.05

@@ -54,6 +54,12 @@ def run(
     return made
 
 
+def record_fingerprint(module: ModuleType, parameters: dict, data_digest: str = "") -> str:
+    """What a record's results depend on: parameters, weights, data, both versions."""
+    depends = material.digests() | {"material": str(material.VERSION)}
+    return fingerprint(parameters, weights=depends, data=data_digest, version=module.VERSION)
+
+
 def _record(
     module: ModuleType, data: str, preset: str, processes: int, root: Path, progress: bool
 ) -> Record:
@@ -84,9 +90,7 @@ def _record(
         device="cpu",
         preset=preset,
         version=module.VERSION,
-        fingerprint=fingerprint(
-            parameters, weights=weights, data=context.get("data", ""), version=module.VERSION
-        ),
+        fingerprint=record_fingerprint(module, parameters, context.get("data", "")),
         results=results,
         parameters=parameters,
         seeds={"training": material.TRAINING_SEED, "tuning": material.TUNING_SEED},
