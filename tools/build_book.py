@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tools import failures, layout, slides, vendor
+from tools import failures, layout, minutes, slides, vendor
 
 MOST_FRAMES = 60
 QUIET = {
@@ -67,7 +66,7 @@ def build(measure: bool = False, force: bool = False) -> Path:
         _notebooks()
         decks = [slides.build(page, online) for page in layout.pages() if layout.slides_of(page)]
         if measure:
-            _measure_minutes()
+            minutes.write()
             _site(online)  # the front page shows the minutes; execution comes from the cache
         _key_file().write_text(f"{layout.digest([*layout.CODE, *layout.SOURCES])} online={online}")
     print(f"site:   {layout.SITE / 'index.html'}")
@@ -225,23 +224,6 @@ def _notebooks() -> None:
     shutil.rmtree(layout.SITE / "notebooks", ignore_errors=True)
     shutil.copytree(layout.ROOT / "notebooks", layout.SITE / "notebooks")
     editions.write(layout.ROOT, layout.BUILD / "instructor", instructor=True)
-
-
-def _measure_minutes() -> None:
-    """book/minutes.json: the words of each page and the seconds its code ran."""
-    from medxfer_lab.course import editions
-
-    ran = json.loads((layout.BUILD / "run_seconds.json").read_text())
-    measured = {
-        page: {
-            "words": editions.words(layout.ROOT / f"{page}.md"),
-            "run_s": round(ran.get(page, 0.0), 1),
-        }
-        for page in layout.pages()
-    }
-    scratch = layout.MINUTES.with_suffix(".tmp")
-    scratch.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    os.replace(scratch, layout.MINUTES)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -65,9 +64,3 @@ def _files(names: Iterable[str], root: Path) -> Iterator[Path]:
             hidden = {"__pycache__", "vendor", ".ipynb_checkpoints"} & set(path.parts)
             if path.is_file() and not hidden and path.suffix != ".tmp" and path != MINUTES:
                 yield path
-
-
-def read_minutes(root: Path = ROOT) -> dict[str, dict[str, float]]:
-    """page -> {"words", "run_s"} as measured and committed; empty before the first measurement."""
-    path = root / "book" / "minutes.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,14 +111,6 @@ def slides(root: Path, page: str, executed: Any) -> Any:
     return executed
 
 
-def words(path: Path) -> int:
-    """How many words of prose a page has; code and formulas are not counted."""
-    prose = "\n".join(cell["source"] for cell in _read(path) if cell["cell_type"] == "markdown")
-    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$", " ", prose, flags=re.S)
-    prose = re.sub(r"^(?:```|:::|:[\w-]+:).*$", " ", prose, flags=re.M)
-    return len(re.findall(r"[A-Za-z][\w'-]*", prose))
-
-
 def _wanted(root: Path, folder: Path, instructor: bool) -> dict[Path, str]:
     return {
         folder / f"{page.removeprefix('book/')}.ipynb": json.dumps(
@@ -212,4 +203,4 @@ def _cell(page: str, cell: dict[str, Any], used: set[str]) -> dict[str, Any]:
     return made
 
 
-__all__ = ["HOSTED", "PlainError", "notebook", "pages", "slides", "stale", "words", "write"]
+__all__ = ["HOSTED", "PlainError", "notebook", "pages", "slides", "stale", "write"]

@@ -156,12 +156,6 @@ def test_equations_are_numbered_in_order_of_appearance():
     assert equation_labels(source) == ["one", "two", "three"]
 
 
-def test_words_leave_out_code_and_formulas(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("# One two\n\nThree $x+y$ four.\n\n$$\nnot words\n$$\n\n```python\nno\n```\n")
-    assert editions.words(page) in (4, 5)
-
-
 class Hosted:
     """The first cell, run where google.colab is or is not, with a subprocess that remembers."""
 

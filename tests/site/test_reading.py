@@ -7,7 +7,7 @@ import posixpath
 import pytest
 
 from tests.site.visitor import explorers, move_every_slider, shown
-from tools import layout
+from tools import layout, minutes
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PAGES = layout.pages()
@@ -108,3 +108,11 @@ def test_front_page_says_it_in_one_screen(visit, bases):
     picture = reader.page.locator("main .medxfer-figure img").first
     assert picture.bounding_box()["y"] < 900
     assert reader.page.locator(".medxfer-minutes").bounding_box()["y"] < 900
+
+
+def test_every_page_has_measured_minutes(site):
+    """After adding a page, or changing one much: `MEDXFER_MINUTES=1 make book`, and commit."""
+    known, now = minutes.read(), minutes.measured(site)
+    assert set(known) == set(now)
+    for page, measured in now.items():
+        assert abs(measured["words"] - known[page]["words"]) <= 60 + 0.1 * measured["words"], page

@@ -19,20 +19,7 @@ from docutils import nodes
 from docutils.parsers.rst import Directive
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from tools import layout  # noqa: E402
-
-WORDS_PER_MINUTE = 200
-
-
-def minutes(page: str, measured: dict) -> str:
-    """'25 min (18 reading, 7 running)' for a measured page, '' for another."""
-    if page not in measured:
-        return ""
-    reading = max(1, round(measured[page]["words"] / WORDS_PER_MINUTE))
-    running = round(measured[page]["run_s"] / 60, 1)
-    if running < 0.5:
-        return f"{reading} min reading"
-    return f"{reading} min reading, {running:g} min running"
+from tools import layout, minutes  # noqa: E402
 
 
 class MinutesDirective(Directive):
@@ -42,7 +29,7 @@ class MinutesDirective(Directive):
 
     def run(self) -> list[nodes.Node]:
         here = self.state.document.settings.env.docname
-        return [nodes.raw("", _table(here, layout.read_minutes()), format="html")]
+        return [nodes.raw("", _table(here, minutes.read()), format="html")]
 
 
 def _table(here: str, measured: dict) -> str:
@@ -58,7 +45,7 @@ def _table(here: str, measured: dict) -> str:
     for title, wings in rows:
         cells = "".join(
             f'<li><a href="{_relative(here, page)}.html">{page.rsplit("/", 1)[1]}</a>'
-            f" <span>{minutes(page, measured)}</span></li>"
+            f" <span>{minutes.said(page, measured)}</span></li>"
             for page in wings
             if page in known
         )
@@ -79,9 +66,9 @@ def _relative(page: str, target: str) -> str:
 def bar(page: str, measured: dict) -> str:
     """The line under a page's title; '' for a page that has nothing to say there."""
     parts = []
-    if said := minutes(page, measured):
-        parts.append(f"<span>{said}</span>")
     if notebook := layout.notebook_of(page):
+        if words := minutes.said(page, measured):
+            parts.append(f"<span>{words}</span>")
         href = _relative(page, notebook)
         parts.append(f'<a href="{href}" download>Notebook: {posixpath.basename(notebook)}</a>')
     if slides := layout.slides_of(page):
@@ -94,7 +81,7 @@ def add_bar(app, page, template, context, doctree) -> None:
     body = context.get("body")
     if not body or page not in layout.pages():
         return
-    line = bar(page, layout.read_minutes())
+    line = bar(page, minutes.read())
     context["body"] = re.sub(r"</h1>", lambda m: m[0] + line, body, count=1)
 
 
