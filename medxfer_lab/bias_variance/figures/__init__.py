@@ -1,5 +1,6 @@
 """Every figure of the chapter: used by text, lab, lecture and explorers alike."""
 
+from medxfer_lab.bias_variance.figures.lab import lab_against_record, one_set
 from medxfer_lab.bias_variance.figures.patients import artefact, cohort, same_patients
 from medxfer_lab.bias_variance.figures.results import (
     crossed,
@@ -8,10 +9,8 @@ from medxfer_lab.bias_variance.figures.results import (
     formula,
     front,
     head_auc,
-    lab_against_record,
     label_worth,
     network_auc,
-    one_set,
     parable,
     real,
     variance_curves,

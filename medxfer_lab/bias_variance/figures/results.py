@@ -33,7 +33,8 @@ def leaves(curve: dict, *path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return np.array([int(n) for n in sizes]), mean, low, high
 
 
-def _line(ax: Axes, curve: dict, key: str, *path: str, name: str | None = None) -> None:
+def line(ax: Axes, curve: dict, key: str, *path: str, name: str | None = None) -> None:
+    """Mean and 95 % band of one curve of a record, in its colour."""
     n, mean, low, high = leaves(curve, *path)
     ax.plot(
         n,
@@ -45,7 +46,8 @@ def _line(ax: Axes, curve: dict, key: str, *path: str, name: str | None = None) 
     ax.fill_between(n, low, high, color=style.COLOURS[key], alpha=0.2, lw=0)
 
 
-def _sizes_axis(ax: Axes, sizes: list[int]) -> None:
+def sizes_axis(ax: Axes, sizes: list[int]) -> None:
+    """Training sizes on a logarithmic axis, each one written out."""
     ax.set_xscale("log")
     ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
     ax.minorticks_off()
@@ -58,9 +60,9 @@ def head_auc(record: Record, kind: str = "lesion") -> Figure:
     fig, ax = plt.subplots(figsize=(6.4, 3.8))
     for backbone, key in HEADS.items():
         words = "linear probe (ImageNet)" if backbone == "imagenet" else None
-        _line(ax, record.results[kind][backbone], key, "auc", name=words)
+        line(ax, record.results[kind][backbone], key, "auc", name=words)
     ax.axhline(0.5, color="0.7", lw=1, ls=":")
-    _sizes_axis(ax, record.parameters["sizes"])
+    sizes_axis(ax, record.parameters["sizes"])
     ax.set_ylabel("AUC on fixed test patients")
     ax.legend(loc="upper left")
     return fig
@@ -71,11 +73,11 @@ def network_auc(networks: Record, heads: Record, kind: str = "lesion") -> Figure
     style.apply()
     fig, ax = plt.subplots(figsize=(6.4, 3.8))
     for name in STRATEGIES:
-        _line(ax, networks.results[kind][name], name, "auc")
+        line(ax, networks.results[kind][name], name, "auc")
     sizes = networks.parameters["sizes"]
     frozen = {n: c for n, c in heads.results[kind]["small_cnn"].items() if int(n) in sizes}
-    _line(ax, frozen, "linear_probe", "auc", name="linear probe (same network, frozen)")
-    _sizes_axis(ax, sizes)
+    line(ax, frozen, "linear_probe", "auc", name="linear probe (same network, frozen)")
+    sizes_axis(ax, sizes)
     ax.set_ylabel("AUC on fixed test patients")
     ax.legend(loc="lower right")
     return fig
@@ -116,9 +118,9 @@ def variance_curves(networks: Record, heads: Record) -> Figure:
     words = "linear probe (frozen)"
     for ax, term in zip(axes, ("variance", "bias_plus_noise"), strict=True):
         for name in STRATEGIES:
-            _line(ax, networks.results["lesion"][name], name, "squared", term)
-        _line(ax, frozen, "linear_probe", "squared", term, name=words)
-        _sizes_axis(ax, sizes)
+            line(ax, networks.results["lesion"][name], name, "squared", term)
+        line(ax, frozen, "linear_probe", "squared", term, name=words)
+        sizes_axis(ax, sizes)
         ax.set_ylim(bottom=0)
     axes[0].set_title("Variance over training sets")
     axes[1].set_title("Squared bias + noise")
@@ -153,7 +155,7 @@ def formula(record: Record) -> Figure:
             ax.plot(n, predicted, color=style.COLOURS[key], label=f"{words}: formula")
         plug = [record.results[names[0]][str(k)]["plug_in"] for k in n]
         ax.plot(n, plug, color="0.6", ls="--", label="plugging in n times the covariance")
-        _sizes_axis(ax, record.parameters["sizes"])
+        sizes_axis(ax, record.parameters["sizes"])
         ax.set_yscale("log")
         ax.set_title(titles[names[0]])
         ax.legend(fontsize=8)
@@ -162,7 +164,7 @@ def formula(record: Record) -> Figure:
 
 
 def distances(record: Record) -> Figure:
-    """How far weights travel at matched training loss: from the pretrained start, from scratch's."""
+    """How far weights travel from their start until the training loss is matched."""
     style.apply()
     fig, ax = plt.subplots(figsize=(6.4, 3.6))
     for name in STRATEGIES:
@@ -173,8 +175,8 @@ def distances(record: Record) -> Figure:
         }
         if curve:
             words = f"{style.label(name)}, from {'its own' if name == 'scratch' else 'pretrained'}"
-            _line(ax, curve, name, "matched_distance", name=f"{words} start")
-    _sizes_axis(ax, record.parameters["sizes"])
+            line(ax, curve, name, "matched_distance", name=f"{words} start")
+    sizes_axis(ax, record.parameters["sizes"])
     ax.set_ylabel("relative distance of the weights")
     ax.set_ylim(bottom=0)
     ax.legend()
@@ -200,7 +202,7 @@ def label_worth(record: Record, kind: str = "lesion") -> Figure:
                 label=style.label(name) if n == sizes[0] else None,
             )
     ax.plot(sizes, sizes, color="0.6", ls=":", label="one for one")
-    _sizes_axis(ax, sizes)
+    sizes_axis(ax, sizes)
     ax.set_xlabel("labels used by the pretrained network")
     ax.set_yscale("log")
     ax.set_yticks(sizes, [f"{n:,}" for n in sizes])
@@ -251,10 +253,10 @@ def parable(record: Record) -> Figure:
     }
     for ax, (arm, title) in zip(axes, titles.items(), strict=True):
         for name in ("scratch", "full_fine_tuning", "linear_probe"):
-            _line(ax, record.results[arm][name]["turned"], name, "auc")
+            line(ax, record.results[arm][name]["turned"], name, "auc")
         ax.axhline(0.5, color="0.7", lw=1, ls=":")
         ax.set_title(title)
-        _sizes_axis(ax, record.parameters["sizes"])
+        sizes_axis(ax, record.parameters["sizes"])
     axes[0].set_ylabel("AUC, artefact on the healthy")
     axes[0].set_ylim(0, 1)
     axes[1].legend(loc="upper left", fontsize=8)
@@ -267,8 +269,8 @@ def real(record: Record) -> Figure:
     fig, ax = plt.subplots(figsize=(5.2, 3.4))
     for backbone in ("imagenet", "untrained", "pixels"):
         words = "linear probe (ImageNet)" if backbone == "imagenet" else None
-        _line(ax, record.results[backbone], HEADS[backbone], "auc", name=words)
-    _sizes_axis(ax, record.parameters["sizes"])
+        line(ax, record.results[backbone], HEADS[backbone], "auc", name=words)
+    sizes_axis(ax, record.parameters["sizes"])
     ax.set_ylabel("AUC on the test pictures")
     ax.legend(loc="lower right")
     return fig
@@ -280,57 +282,14 @@ def front(networks: Record, heads: Record) -> Figure:
     fig, axes = plt.subplots(1, 2, figsize=(9, 3.3))
     for backbone in ("imagenet", "untrained", "pixels"):
         words = "ImageNet features" if backbone == "imagenet" else None
-        _line(axes[0], heads.results["lesion"][backbone], HEADS[backbone], "auc", name=words)
+        line(axes[0], heads.results["lesion"][backbone], HEADS[backbone], "auc", name=words)
     for name in ("scratch", "full_fine_tuning"):
-        _line(axes[1], networks.results["lesion"][name], name, "squared", "variance")
+        line(axes[1], networks.results["lesion"][name], name, "squared", "variance")
     for ax, record in zip(axes, (heads, networks), strict=True):
         sizes = record.parameters["sizes"]
-        _sizes_axis(ax, sizes)
+        sizes_axis(ax, sizes)
         ax.legend(fontsize=8)
     axes[0].set_title("Frozen features: AUC")
     axes[1].set_title("Whole networks: variance")
     axes[1].set_ylim(bottom=0)
-    return fig
-
-
-def lab_against_record(sizes: list[int], aucs: dict[str, np.ndarray], heads: Record) -> Figure:
-    """The lab's AUCs (sizes, sets) as dots over the record's curves."""
-    style.apply()
-    fig, ax = plt.subplots(figsize=(6.4, 3.8))
-    for backbone, values in aucs.items():
-        key = HEADS[backbone]
-        words = "ImageNet features" if backbone == "imagenet" else style.label(key)
-        _line(ax, heads.results["lesion"][backbone], key, "auc", name=f"{words}: record")
-        for n, dots in zip(sizes, values, strict=True):
-            ax.plot(np.full(len(dots), n), dots, ".", color=style.COLOURS[key], alpha=0.5, ms=7)
-    _sizes_axis(ax, heads.parameters["sizes"])
-    ax.set_ylabel("AUC")
-    ax.set_title("Dots: your training sets. Lines: the record's mean.")
-    ax.legend(fontsize=8, loc="upper left")
-    return fig
-
-
-def one_set(logits: np.ndarray, labels: np.ndarray, size: int, number: int) -> Figure:
-    """Predicted probabilities of the same 30 test patients after training on set ``number``.
-
-    logits: (sets, n_test) at one training size. Grey marks: the mean over all sets.
-    """
-    style.apply()
-    shown = np.argsort(logits.mean(0))[:: max(1, logits.shape[1] // 30)][:30]
-    probability = 1 / (1 + np.exp(-logits[:, shown]))
-    fig = plt.figure(num="one_set", figsize=(7.2, 3.0), clear=True)
-    ax = fig.subplots()
-    at = np.arange(len(shown))
-    ax.plot(at, probability.mean(0), "_", color="0.6", ms=9, mew=2, label="mean over all sets")
-    ill = labels[shown] > 0
-    for mask, colour, marker, words in (
-        (ill, style.COLOURS["scratch"], "^", "lesion"),
-        (~ill, style.COLOURS["linear_probe"], "o", "no lesion"),
-    ):
-        ax.plot(at[mask], probability[number, mask], marker, color=colour, label=words)
-    ax.set_ylim(-0.02, 1.02)
-    ax.set_xlabel("the same 30 test patients, ordered by their mean prediction")
-    ax.set_ylabel("predicted probability")
-    ax.set_title(f"{size} labels, training set {number + 1}")
-    ax.legend(fontsize=8, loc="upper left", ncols=3)
     return fig
