@@ -1,8 +1,8 @@
 """From one source the notebooks: stubs for learners, solutions for instructors.
 
-The pages in book/ are MyST Markdown notebooks. The learner's edition drops solutions and site
-machinery and is committed under notebooks/, where a test keeps it in step; the instructor's keeps
-the solutions and is built, not committed. Both are the same bytes every time: cell ids come from
+The pages in book/ are MyST Markdown notebooks. The learner's edition drops solutions and is
+committed under notebooks/, where a test keeps it in step; the instructor's keeps them and is
+built, not committed. Both are the same bytes every time: cell ids come from
 the content, and there are no outputs.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,15 @@ from medxfer_lab.course.bibliography import Bibliography
 from medxfer_lab.course.plain import Context, PlainError, equation_labels, plain, section_titles
 
 WINGS = ("text", "lab", "practice", "lecture")
-SITE_ONLY = frozenset({"remove-cell"})
-FOLDING = frozenset({"hide-cell", "hide-input", "hide-output", "remove-input", "remove-output"})
+FOLDING = frozenset(
+    {"hide-cell", "hide-input", "hide-output", "remove-cell", "remove-input", "remove-output"}
+)
+#: lines that hand numbers to the site's roles; in a notebook the numbers stand there already
+_GLUE = re.compile(
+    r"^(glue(_numbers)?\(.*\)"
+    r"|from (myst_nb|medxfer_lab\.course(\.numbers)?) import glue(_numbers)?)[ \t]*\n?",
+    re.M,
+)
 
 #: The first cell of every notebook. It must stand alone: where it acts, nothing is installed yet.
 HOSTED = """\
@@ -76,7 +84,7 @@ def stale(root: Path) -> list[Path]:
 def notebook(root: Path, page: str, instructor: bool = False) -> dict[str, Any]:
     """One page as a notebook (nbformat 4.5, as a dict). PlainError names what cannot be shown."""
     cells, cited = _cells(root, page, instructor)
-    cells = [{"cell_type": "code", "source": HOSTED, "tags": ["hosted"]}, *cells]
+    cells = [{"cell_type": "code", "source": HOSTED, "tags": ["hosted", "hide-input"]}, *cells]
     if cited:
         cells.append({"cell_type": "markdown", "source": cited})
     used: set[str] = set()
@@ -100,7 +108,7 @@ def slides(root: Path, page: str, executed: Any) -> Any:
     kept = []
     for cell in executed.cells:
         tags = set(cell.metadata.get("tags", []))
-        if tags & (SITE_ONLY | {"solution"}):
+        if tags & {"remove-cell", "solution"}:
             continue
         if cell.cell_type == "markdown":
             cell.source = plain(cell.source, context)
@@ -139,11 +147,12 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _cells(root: Path, page: str, instructor: bool) -> tuple[list[dict[str, Any]], str]:
     """The cells of an edition, and the list of what it cites."""
     context = _context(root, page, instructor)
-    dropped = SITE_ONLY if instructor else SITE_ONLY | {"solution"}
     kept = []
     for cell in _read(root / f"{page}.md"):
-        if dropped & set(cell["tags"]):
+        if "solution" in cell["tags"] and not instructor:
             continue
+        if cell["cell_type"] == "code" and "remove-cell" in cell["tags"]:
+            cell["source"] = _GLUE.sub("", cell["source"]).strip()
         if cell["cell_type"] == "markdown":
             cell["source"] = plain(cell["source"], context)
         if cell["source"]:
@@ -188,8 +197,11 @@ def _cell(page: str, cell: dict[str, Any], used: set[str]) -> dict[str, Any]:
             break
     used.add(identity)
     metadata: dict[str, Any] = {}
-    if tags := sorted(set(cell.get("tags", ())) - FOLDING):
+    given = set(cell.get("tags", ()))
+    if tags := sorted(given - FOLDING):
         metadata["tags"] = tags
+    if cell["cell_type"] == "code" and given & (FOLDING - {"hide-output", "remove-output"}):
+        metadata["jupyter"] = {"source_hidden": True}  # JupyterLab folds the code
     if cell.get("slideshow"):
         metadata["slideshow"] = cell["slideshow"]
     made = {

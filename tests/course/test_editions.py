@@ -53,6 +53,20 @@ def test_first_cell_installs_and_site_machinery_is_dropped(book):
     assert "".join(made["cells"][0]["source"]) == editions.HOSTED
     code = text_of(made, "code")
     assert "glue" not in code and "picture(fig" in code
+    folded = [c["metadata"].get("jupyter") for c in made["cells"] if c["cell_type"] == "code"]
+    assert folded == [{"source_hidden": True}, {"source_hidden": True}, None, None]
+
+
+def test_what_a_hidden_cell_imports_is_kept_for_the_cells_below(book):
+    page = book / "book/sample/text.md"
+    source = page.read_text().replace(
+        "from myst_nb import glue\n", "from medxfer_lab.course import explorer, glue_numbers\n"
+    )
+    page.write_text(source.replace("fig, ax", 'glue_numbers("sample", page="x.md")\nfig, ax', 1))
+    made = editions.notebook(book, "book/sample/text")
+    code = text_of(made, "code")
+    assert "from medxfer_lab.course import explorer, glue_numbers" in code
+    assert 'glue("demo' not in code and 'glue_numbers("sample"' in code  # only in hidden cells
 
 
 def test_solutions_are_the_instructors(book):
