@@ -12,6 +12,7 @@ from types import ModuleType
 from medxfer_lab.bias_variance.experiment import (
     crossed,
     heads,
+    longer,
     material,
     networks,
     parable,
@@ -24,7 +25,7 @@ from medxfer_lab.course.record import Record, fingerprint
 
 CHAPTER = "bias_variance"
 EXPERIMENTS: dict[str, ModuleType] = {
-    module.NAME: module for module in (heads, networks, crossed, ridge, parable, real)
+    module.NAME: module for module in (heads, networks, crossed, ridge, parable, real, longer)
 }
 
 

@@ -56,9 +56,11 @@ def train(
     kind: str,
     seed: int,
     device: str = "cpu",
+    steps: int | None = None,
 ) -> Fit:
     """One network. ``seed``: initialisation or checkpoint, head, order of the mini-batches.
 
+    steps: default :func:`steps_for` the number of labels.
     Images are mirrored at random for lesion labels only: the teacher's eta is a function of the
     very image it was computed on.
     """
@@ -74,7 +76,7 @@ def train(
         labels,
         strategy,
         seed=seed,
-        steps=steps_for(len(labels)),
+        steps=steps or steps_for(len(labels)),
         learning_rate=settings["learning_rate"],
         flip=kind == "lesion",
         match_loss=MATCH_LOSS if kind == "lesion" else None,
