@@ -52,8 +52,8 @@ def decide_scratch_variance(found: Records) -> Verdict:
     curve = _networks(found)["lesion"]["scratch"]
     few, many = (curve[n]["squared"]["variance"] for n in ("32", "1000"))
     effect = math.log(few["mean"] / many["mean"])
-    # sizes are nested in one training set; treating them as independent is conservative here only
-    # if their errors correlate positively, which nested sets make likely; the text says so
+    # the two sizes share patients (sets are nested); adding their errors as if independent is
+    # conservative if they err in the same direction, which shared patients make likely
     error = math.hypot(*((v["high"] - v["low"]) / 2 / v["mean"] for v in (few, many)))
     low, high = effect - error, effect + error
     share = few["mean"] / curve["32"]["squared"]["total"]["mean"]
