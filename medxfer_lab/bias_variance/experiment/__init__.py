@@ -11,6 +11,7 @@ from types import ModuleType
 
 from medxfer_lab.bias_variance.experiment import (
     crossed,
+    distance,
     heads,
     longer,
     material,
@@ -25,7 +26,8 @@ from medxfer_lab.course.record import Record, fingerprint
 
 CHAPTER = "bias_variance"
 EXPERIMENTS: dict[str, ModuleType] = {
-    module.NAME: module for module in (heads, networks, crossed, ridge, parable, real, longer)
+    module.NAME: module
+    for module in (heads, networks, crossed, ridge, parable, real, longer, distance)
 }
 
 
