@@ -46,10 +46,14 @@ def run(parameters: dict, runner) -> dict:
     shared = {key: parameters[key] for key in ("seeds", "sizes", "n_test", "n_pool")}
     jobs = [Job(f"set-{k:03d}", {"k": k, **shared}) for k in range(parameters["sets"])]
     trained = list(runner(jobs, training_job).values())
+    labels = m.fixed_cohort("test", parameters["n_test"]).labels.numpy()
     out: dict = {}
     for name in STRATEGIES:
         for i, n in enumerate(parameters["sizes"]):
-            cube = summary.sigmoid(np.stack([job[name][i] for job in trained]))
-            parts = metrics.crossed_variance(cube).record()
+            logits = np.stack([job[name][i] for job in trained])  # (sets, seeds, n_test)
+            parts = metrics.crossed_variance(summary.sigmoid(logits)).record()
+            parts["auc_cells"] = [
+                np.round(metrics.auc(rows, labels), 5).tolist() for rows in logits
+            ]
             out.setdefault(name, {})[str(n)] = parts
     return out
