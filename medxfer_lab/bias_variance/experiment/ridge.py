@@ -6,9 +6,16 @@ the formula (``pool=N``), so it is no source of error; the formula for an infini
 beside it and shows what ignoring that would cost. What can still differ: the features are not
 Gaussian, the formula is a limit (stated relative error 1/(n - df2)), and Monte Carlo error, which
 has an interval.
+
+Two populations. *standardised*: every feature divided by its standard deviation, as the heads of
+this chapter do; some features are nearly dead, so dividing makes a few patients extreme. *natural*:
+centred only. The first run knew only the first; the second was added after it, with the same
+margin and training sets of its own.
 """
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 
@@ -17,7 +24,7 @@ from medxfer_lab.bias_variance.experiment import material as m
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.methods import linear_gaussian as lg
 
-NAME, DATA, VERSION = "ridge", "simulated", 1
+NAME, DATA, VERSION = "ridge", "simulated", 2
 PRESETS = {
     "smoke": {"sets": 6, "sizes": [16, 64], "pool": 160, "dimension": 48},
     "quick": {"sets": 20, "sizes": [16, 64, 250], "pool": 600, "dimension": 200},
@@ -35,14 +42,20 @@ NOISE_SHARE = 0.5  # noise variance over signal variance
 STRENGTH = 0.1  # relative to the mean eigenvalue; one value for all n: nothing is tuned
 
 
-def population(pool: int, dimension: int) -> dict[str, np.ndarray]:
+#: population -> stream of its training sets
+SCALINGS = {"standardised": 8, "natural": 18}
+
+
+def population(pool: int, dimension: int, scaling: str) -> dict[str, np.ndarray]:
     """Features in their principal axes, centred and scaled to mean eigenvalue 1; labels +-1.
 
     Axes beyond ``dimension`` are dropped: the population is what is left, by definition.
     """
     drawn = m.cohort(pool, POPULATION_SEED)
     raw = m.raw_features(m.images(drawn), "imagenet", 0).astype(np.float64)
-    centred = (raw - raw.mean(0)) / (raw.std(0) + 1e-6)
+    centred = raw - raw.mean(0)
+    if scaling == "standardised":
+        centred /= raw.std(0) + 1e-6
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     features = left[:, :dimension] * sizes[:dimension]
     features /= np.sqrt(np.mean(features**2))
@@ -64,11 +77,11 @@ def problem(features: np.ndarray, target: np.ndarray, seed: int) -> dict:
     return {"eigenvalues": eigenvalues, "theta": theta, "centres": centres}
 
 
-def sampling_job(k: int, sizes: list[int], pool: int, dimension: int) -> dict:
+def sampling_job(k: int, sizes: list[int], pool: int, dimension: int, scaling: str) -> dict:
     """Estimates of set k: heads (sizes, d) per centre, Gaussian labels; and for real labels."""
-    world = _world(pool, dimension)
+    world = _world(pool, dimension, scaling)
     features, theta = world["features"], world["theta"]
-    rng = np.random.default_rng((k, 8))
+    rng = np.random.default_rng((k, SCALINGS[scaling]))
     rows = rng.permutation(len(features))[: max(sizes)]
     noise = np.sqrt(NOISE_SHARE) * rng.standard_normal(max(sizes))
     out = {}
@@ -84,51 +97,48 @@ def sampling_job(k: int, sizes: list[int], pool: int, dimension: int) -> dict:
     return out
 
 
-_worlds: dict[tuple[int, int], dict] = {}
-
-
-def _world(pool: int, dimension: int) -> dict:
+@lru_cache(maxsize=4)
+def _world(pool: int, dimension: int, scaling: str) -> dict:
     """Population and problem, once a process."""
-    if (pool, dimension) not in _worlds:
-        found = population(pool, dimension)
-        target = found["lesion"] - found["lesion"].mean()
-        _worlds[pool, dimension] = (
-            found | {"lesion": target} | problem(found["features"], target, 0)
-        )
-    return _worlds[pool, dimension]
+    found = population(pool, dimension, scaling)
+    target = found["lesion"] - found["lesion"].mean()
+    return found | {"lesion": target} | problem(found["features"], target, 0)
 
 
 def run(parameters: dict, runner) -> dict:
-    """Measured and predicted excess risk, squared bias and variance at every n."""
-    sizes, pool, dimension = (parameters[k] for k in ("sizes", "pool", "dimension"))
-    shared = {"sizes": sizes, "pool": pool, "dimension": dimension}
-    jobs = [Job(f"set-{k:03d}", {"k": k, **shared}) for k in range(parameters["sets"])]
-    done = list(runner(jobs, sampling_job).values())
-    world = _world(pool, dimension)
-    eigenvalues, theta = world["eigenvalues"], world["theta"]
-    out: dict = {"noise": NOISE_SHARE, "strength": STRENGTH, "top_share": _top(eigenvalues)}
-    for name, centre in world["centres"].items():
-        heads = np.stack([job[name] for job in done])
-        out[name] = {
-            str(n): _row(heads[:, i], theta, centre, eigenvalues, NOISE_SHARE, n, pool)
-            for i, n in enumerate(sizes)
-        }
-    # real labels: the best linear head and what it leaves over stand in for truth and noise
-    features, target = world["features"], world["lesion"]
-    best = features.T @ target / len(features) / eigenvalues
-    left_over = float(np.mean((target - features @ best) ** 2))
-    heads = np.stack([job["real"] for job in done])
-    zero = np.zeros_like(best)
-    out["real"] = {
-        str(n): _row(heads[:, i], best, zero, eigenvalues, left_over, n, pool)
-        for i, n in enumerate(sizes)
-    }
-    out["real_left_over"] = left_over
+    """Measured and predicted excess risk, squared bias and variance, by population and n."""
+    shared = {key: parameters[key] for key in ("sizes", "pool", "dimension")}
+    out: dict = {"noise": NOISE_SHARE, "strength": STRENGTH}
+    for scaling in SCALINGS:
+        jobs = [
+            Job(f"{scaling}-{k:03d}", {"k": k, **shared, "scaling": scaling})
+            for k in range(parameters["sets"])
+        ]
+        done = list(runner(jobs, sampling_job).values())
+        world = _world(parameters["pool"], parameters["dimension"], scaling)
+        out[scaling] = _compare(done, world, parameters["sizes"], parameters["pool"])
     return out
 
 
-def _top(eigenvalues: np.ndarray) -> float:
-    return float(np.sort(eigenvalues)[::-1][:10].sum() / eigenvalues.sum())
+def _compare(done: list[dict], world: dict, sizes: list[int], pool: int) -> dict:
+    """One population: every centre with Gaussian labels, and the real labels."""
+    eigenvalues, theta = world["eigenvalues"], world["theta"]
+    features, target = world["features"], world["lesion"]
+    # a patient's leverage says how far it sticks out; its spread would be small for Gaussian rows
+    leverage = np.mean(features**2 / eigenvalues, axis=1)
+    out: dict = {"leverage_largest": float(leverage.max()), "leverage_sd": float(leverage.std())}
+    # for real labels the best linear head and what it leaves over stand in for truth and noise
+    best = features.T @ target / len(features) / eigenvalues
+    left_over = float(np.mean((target - features @ best) ** 2))
+    cases = {name: (theta, centre, NOISE_SHARE) for name, centre in world["centres"].items()}
+    cases["real"] = (best, np.zeros_like(best), left_over)
+    for name, (truth, centre, sigma2) in cases.items():
+        heads = np.stack([job[name] for job in done])
+        out[name] = {
+            str(n): _row(heads[:, i], truth, centre, eigenvalues, sigma2, n, pool)
+            for i, n in enumerate(sizes)
+        }
+    return out
 
 
 def _row(
@@ -169,12 +179,13 @@ def _row(
 def recheck(record, k: int) -> dict[str, tuple[float, float]]:
     """Repeat set k: excess risk in the record against now."""
     p = record.parameters
-    world = _world(p["pool"], p["dimension"])
-    heads = sampling_job(k, p["sizes"], p["pool"], p["dimension"])
     pairs = {}
-    for name in CENTRES:
-        for i, n in enumerate(p["sizes"]):
-            risk = np.sum(world["eigenvalues"] * (heads[name][i] - world["theta"]) ** 2)
-            then = record.results[name][str(n)]["excess_sets"][k]
-            pairs[f"{name}.{n}"] = (then, float(risk))
+    for scaling in SCALINGS:
+        world = _world(p["pool"], p["dimension"], scaling)
+        heads = sampling_job(k, p["sizes"], p["pool"], p["dimension"], scaling)
+        for name in CENTRES:
+            for i, n in enumerate(p["sizes"]):
+                risk = np.sum(world["eigenvalues"] * (heads[name][i] - world["theta"]) ** 2)
+                then = record.results[scaling][name][str(n)]["excess_sets"][k]
+                pairs[f"{scaling}.{name}.{n}"] = (then, float(risk))
     return pairs

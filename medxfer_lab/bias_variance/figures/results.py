@@ -130,37 +130,43 @@ def variance_curves(networks: Record, heads: Record) -> Figure:
 
 
 def formula(record: Record) -> Figure:
-    """Excess risk of ridge and L2-SP regression on real features: measured against predicted."""
+    """Excess risk of L2-SP regression on real features: measured against predicted.
+
+    Left: natural scale, two centres. Middle: standardised features. Right: lesion labels.
+    """
     style.apply()
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-    titles = {
-        "zero": "Gaussian labels, two centres",
-        "real": "Lesion labels: the gap",
-    }
-    for ax, names in zip(axes, (("zero", "good"), ("real",)), strict=True):
+    fig, axes = plt.subplots(1, 3, figsize=(10.4, 3.5), sharey=True)
+    panels = (
+        ("natural", ("zero", "good"), "Natural scale"),
+        ("standardised", ("zero", "good"), "Standardised features"),
+        ("natural", ("real",), "Natural scale, lesion labels"),
+    )
+    for ax, (scaling, names, title) in zip(axes, panels, strict=True):
         for name in names:
-            rows = record.results[name]
-            n, mean, low, high = leaves(rows, "measured")
-            key = {"zero": "scratch", "good": "l2sp", "real": "linear_probe"}[name]
-            words = {"zero": "centre at zero", "good": "good centre", "real": "lesion labels"}[name]
-            ax.errorbar(
-                n,
-                mean,
-                np.maximum(0, [mean - low, high - mean]),
-                fmt=style.MARKERS[key],
-                color=style.COLOURS[key],
-                label=f"{words}: measured",
-            )
-            predicted = [rows[str(k)]["predicted"] for k in n]
-            ax.plot(n, predicted, color=style.COLOURS[key], label=f"{words}: formula")
-        plug = [record.results[names[0]][str(k)]["plug_in"] for k in n]
-        ax.plot(n, plug, color="0.6", ls="--", label="plugging in n times the covariance")
+            _measured_and_predicted(ax, record.results[scaling][name], name)
+        rows = record.results[scaling][names[0]]
+        sizes = sorted(rows, key=int)
+        plug = [rows[n]["plug_in"] for n in sizes]
+        ax.plot([int(n) for n in sizes], plug, color="0.6", ls="--", label="naive plug-in")
         sizes_axis(ax, record.parameters["sizes"])
+        ax.tick_params(axis="x", labelrotation=60)
         ax.set_yscale("log")
-        ax.set_title(titles[names[0]])
+        ax.set_title(title)
         ax.legend(fontsize=8)
     axes[0].set_ylabel("excess squared error")
     return fig
+
+
+def _measured_and_predicted(ax: Axes, rows: dict, name: str) -> None:
+    """Points with intervals, and the formula's line, in one colour."""
+    n, mean, low, high = leaves(rows, "measured")
+    key = {"zero": "scratch", "good": "l2sp", "real": "linear_probe"}[name]
+    words = {"zero": "centre at zero", "good": "good centre", "real": "lesion labels"}[name]
+    spread = np.maximum(0, [mean - low, high - mean])
+    marker, colour = style.MARKERS[key], style.COLOURS[key]
+    ax.errorbar(n, mean, spread, fmt=marker, color=colour, label=f"{words}: measured")
+    predicted = [rows[str(k)]["predicted"] for k in n]
+    ax.plot(n, predicted, color=colour, label=f"{words}: formula")
 
 
 def distances(record: Record) -> Figure:
