@@ -1,0 +1,120 @@
+"""Formula over measurement: the population, its truth, and the measured risks by brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medxfer_lab.bias_variance.experiment import ridge
+
+PARAMETERS = {"sets": 40, "sizes": [24, 48], "pool": 120, "dimension": 30}
+
+
+@pytest.fixture(scope="module")
+def world():
+    return ridge._world(PARAMETERS["pool"], PARAMETERS["dimension"])
+
+
+@pytest.fixture(scope="module")
+def done(runner):
+    kept: dict[str, dict] = {}
+
+    def watching(jobs, function):
+        kept.update(runner(jobs, function))
+        return kept
+
+    return ridge.run(PARAMETERS, watching), kept
+
+
+def test_population_is_in_its_principal_axes(world):
+    x = world["features"]
+    second = x.T @ x / len(x)
+    assert x.shape == (120, 30) and x.dtype == np.float64
+    np.testing.assert_allclose(x.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(second, np.diag(world["eigenvalues"]), atol=1e-9)
+    assert world["eigenvalues"].mean() == pytest.approx(1)
+    assert (np.diff(world["eigenvalues"]) <= 1e-12).all()
+
+
+def test_truth_is_the_best_linear_head_with_unit_signal(world):
+    x, target = world["features"], world["lesion"]
+    best = np.linalg.lstsq(x, target, rcond=None)[0]
+    theta = world["theta"]
+    assert (x @ theta).var() == pytest.approx(1)
+    np.testing.assert_allclose(theta / theta[0], best / best[0], rtol=1e-6)
+    assert (x @ theta) @ target > 0
+
+
+def test_centres_are_as_wrong_as_stated(world):
+    x = world["features"]
+    for name, wrongness in ridge.CENTRES.items():
+        missed = x @ (world["theta"] - world["centres"][name])
+        assert np.mean(missed**2) == pytest.approx(wrongness)
+
+
+def test_heads_solve_the_tied_least_squares(world, done):
+    """min mean (y - x'theta)^2 + lam ||theta - centre||^2 over rows drawn without replacement."""
+    _, jobs = done
+    rng = np.random.default_rng((5, 8))
+    rows = rng.permutation(120)[:48]
+    noise = np.sqrt(ridge.NOISE_SHARE) * rng.standard_normal(48)
+    x = world["features"][rows[:24]]
+    y = x @ world["theta"] + noise[:24]
+    for name, centre in world["centres"].items():
+        head = jobs["set-005"][name][0]
+        gradient = x.T @ (x @ head - y) / 24 + ridge.STRENGTH * (head - centre)
+        np.testing.assert_allclose(gradient, 0, atol=1e-9)
+
+
+def test_measured_risk_is_the_average_over_the_whole_population(world, done):
+    results, jobs = done
+    x = world["features"]
+    for name in (*ridge.CENTRES, "real"):
+        best = np.linalg.lstsq(x, world["lesion"], rcond=None)[0]
+        truth = x @ (best if name == "real" else world["theta"])
+        for i, n in enumerate(PARAMETERS["sizes"]):
+            predictions = np.stack([x @ jobs[f"set-{k:03d}"][name][i] for k in range(40)])
+            excess = np.mean((predictions - truth) ** 2, axis=1)
+            row = results[name][str(n)]
+            np.testing.assert_allclose(row["excess_sets"], excess, atol=1e-6)
+            assert row["measured"]["mean"] == pytest.approx(excess.mean())
+            variance = predictions.var(0, ddof=1).mean()
+            bias2 = np.mean((predictions.mean(0) - truth) ** 2) - variance / 40
+            assert row["measured_variance"] == pytest.approx(variance)
+            assert row["measured_bias2"] == pytest.approx(bias2)
+            assert row["ratio"]["mean"] == pytest.approx(excess.mean() / row["predicted"])
+            parts = ("predicted_bias2", "predicted_variance_design", "predicted_variance_noise")
+            assert sum(row[p] for p in parts) == pytest.approx(row["predicted"])
+
+
+def test_formula_agrees_with_measurement_and_the_naive_one_does_not(done):
+    """Within Monte Carlo error and a stated relative error of a tenth; plug-in is far off."""
+    results, _ = done
+    for name in ridge.CENTRES:
+        for n in ("24", "48"):
+            row = results[name][n]
+            error = (row["ratio"]["high"] - row["ratio"]["low"]) / 2
+            assert abs(row["ratio"]["mean"] - 1) < 1.5 * error + 0.1, (name, n)
+    row = results["zero"]["24"]
+    error = (row["measured"]["high"] - row["measured"]["low"]) / 2
+    assert abs(row["plug_in"] - row["measured"]["mean"]) > 2 * error
+    assert results["good"]["24"]["measured"]["mean"] < row["measured"]["mean"]
+
+
+def test_real_labels_report_what_the_head_leaves_over(world, done):
+    x, target = world["features"], world["lesion"]
+    best = np.linalg.lstsq(x, target, rcond=None)[0]
+    assert done[0]["real_left_over"] == pytest.approx(np.mean((target - x @ best) ** 2))
+
+
+def test_recheck_repeats_a_set(done, as_record):
+    pairs = ridge.recheck(as_record(ridge, PARAMETERS, done[0]), 7)
+    assert set(pairs) == {f"{c}.{n}" for c in ridge.CENTRES for n in (24, 48)}
+    for name, (then, now) in pairs.items():
+        assert then == pytest.approx(now, rel=1e-4), name
+
+
+def test_presets_fit_their_pool():
+    for preset in ridge.PRESETS.values():
+        assert max(preset["sizes"]) < preset["pool"] and preset["dimension"] < preset["pool"]
+    assert len(ridge.PRESETS["full"]["sizes"]) >= 6
