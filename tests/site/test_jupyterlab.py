@@ -55,29 +55,35 @@ def lab(tmp_path_factory):
             [sys.executable, "-m", "jupyterlab", *options], stdout=log, stderr=log, env=env
         )
     address = f"http://127.0.0.1:{port}"
-    for _ in range(240):
+    try:
+        wait_until_up(address, folder / "lab.log")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_until_up(address: str, log) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"{address}/api/status", timeout=1)
-            break
+            urllib.request.urlopen(f"{address}/api/status", timeout=2)
+            return
         except OSError:
             time.sleep(0.25)
-    else:
-        raise RuntimeError((folder / "lab.log").read_text()[-2000:])
-    yield address
-    server.terminate()
-    server.wait(20)
+    raise RuntimeError(log.read_text()[-2000:])
 
 
 def open_and_run_all(page, address: str, notebook: str) -> None:
     page.goto(f"{address}/lab/tree/{notebook}?reset")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=120_000)
     idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
     try:  # on a first visit JupyterLab may ask which kernel
         page.locator(".jp-Dialog").wait_for(timeout=3_000)
         page.keyboard.press("Enter")
     except Exception:  # noqa: BLE001 - it did not ask
         pass
-    page.wait_for_selector(idle, timeout=60_000)
+    page.wait_for_selector(idle, timeout=120_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     wait_until_run(page)
@@ -85,45 +91,46 @@ def open_and_run_all(page, address: str, notebook: str) -> None:
 
 
 def wait_until_run(page) -> None:
-    """All code cells have a number and none is waiting (`[*]`)."""
+    """The kernel is idle and every code cell has its number, none `[*]` (a cell whose code is
+    folded shows a placeholder without one)."""
     page.wait_for_function(
         """() => {
-          const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
+          const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputArea-prompt')]
             .map(p => p.textContent.trim());
-          return prompts.length && prompts.every(p => /^\\[\\d+\\]:?$/.test(p));
+          const kernel = document.querySelector('.jp-Notebook-ExecutionIndicator');
+          return kernel.dataset.status === 'idle' && prompts.length
+            && prompts.every(p => /^\\[\\d+\\]:?$/.test(p));
         }""",
         timeout=240_000,
     )
 
 
-def test_a_slider_moves(lab, visit):
+def test_run_all_move_a_slider_answer_an_exercise(lab, visit):
+    from medxfer_lab.bias_variance.practice import exercises
+
     reader = visit(width=1300, height=1000)
-    open_and_run_all(reader.page, lab, "bias_variance/text.ipynb")
+    open_and_run_all(reader.page, lab, "bias_variance/practice.ipynb")
     found = explorers(reader.page)
     assert found
     for explorer in found:
         explorer.scroll_into_view_if_needed()
         move_every_slider(reader.page, explorer)
-    assert reader.outside == []
-
-
-def test_an_exercise_answers_right_and_wrong(lab, visit):
-    from medxfer_lab.bias_variance.practice import exercises
 
     exercise = exercises(0)["bias_of_l2sp"]
-    right, wrong = exercise.right[0].value, exercise.wrong[0].value
-    reader = visit(width=1300, height=1000)
-    open_and_run_all(reader.page, lab, "bias_variance/practice.ipynb")
-    cell = reader.page.locator(".jp-CodeCell").filter(has_text='ex["bias_of_l2sp"].check(answer)')
+    cell = code_cell(reader.page, 'ex["bias_of_l2sp"].check(answer)')
     seen = [cell.locator(".exercise-feedback strong").inner_text()]
-    for answer in (wrong, right):
+    for answer in (exercise.wrong[0].value, exercise.right[0].value):
         cell.locator(".cm-content").click()
         reader.page.keyboard.press("Control+A")
         reader.page.keyboard.insert_text(f'ex["bias_of_l2sp"].check({answer!r})')
         reader.page.keyboard.press("Shift+Enter")
         wait_until_run(reader.page)
-        cell = reader.page.locator(".jp-CodeCell").filter(has_text=f"check({answer!r})")
+        cell = code_cell(reader.page, f"check({answer!r})")
         seen.append(cell.locator(".exercise-feedback strong").inner_text())
     assert seen == ["… Not answered yet.", "✘ Not yet.", "✔ Right."]
     assert reader.page.locator(TROUBLE).count() == 0
     assert reader.outside == []
+
+
+def code_cell(page, text: str):
+    return page.locator(".jp-CodeCell").filter(has_text=text)

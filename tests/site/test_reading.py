@@ -96,7 +96,7 @@ def test_page_links_to_its_notebook(visit, bases, site, page):
 def test_search_finds_a_page(visit, bases, scheme):
     reader = visit()
     reader.page.goto(f"{bases[scheme]}/search.html?q=variance")
-    reader.page.wait_for_selector("#search-results li a", timeout=10_000)
+    reader.page.wait_for_selector("#search-results li a")
     reader.no_trouble()
 
 

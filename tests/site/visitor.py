@@ -26,6 +26,7 @@ class Visitor:
 
     def __init__(self, context) -> None:
         self.page = context.new_page()
+        self.page.set_default_timeout(120_000)  # a busy machine is slow, not wrong
         self.outside: list[str] = []
         self.errors: list[str] = []
         self.failed: list[str] = []
@@ -54,14 +55,14 @@ class Visitor:
               if (mathjax) await mathjax.startup.promise;
               return true;
             }""",
-            timeout=30_000,
+            timeout=120_000,
         )
         views = 'script[type="application/vnd.jupyter.widget-view+json"]'
         if self.page.locator(views).count():
             self.page.wait_for_function(
                 f"""() => document.querySelectorAll('.medxfer-explorer').length
                      >= document.querySelectorAll('{views}').length""",
-                timeout=30_000,
+                timeout=120_000,
             )
 
     def no_trouble(self) -> None:
@@ -109,7 +110,7 @@ def move_every_slider(page, explorer) -> None:
 
 
 def _wait_for_change(page, explorer, before) -> tuple[str, str]:
-    for _ in range(60):
+    for _ in range(200):
         now = shown(explorer)
         if now != before:
             return now
