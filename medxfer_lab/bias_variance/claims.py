@@ -154,6 +154,10 @@ def decide_stay_near(found: Records) -> Verdict:
         if verdict == "holds" and control[1] > 0:
             verdict = "holds with limits"
             said += ", so it is sparse data and not the prior that keeps weights near their start"
+    if "distance.simulated" in found:  # a control added later: it qualifies, it does not decide
+        rows = found["distance.simulated"].results["full_fine_tuning"]
+        few, many = (rows[n]["matched_distance"]["mean"] for n in ("32", "500"))
+        said += f"; at one learning rate for all sizes only {math.log(many / few):+.2f} (n = 500)"
     return Verdict(verdict, effect, low, high, "log ratio of distances", said)
 
 
