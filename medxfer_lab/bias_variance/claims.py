@@ -153,7 +153,7 @@ def decide_stay_near(found: Records) -> Verdict:
         said += f"[{low_growth:+.2f}, {high_growth:+.2f}]"
         if verdict == "holds" and control[1] > 0:
             verdict = "holds with limits"
-            said += ", so it is sparse data and not the prior that keeps weights near their start"
+            said += ", so few labels explain it whatever the start"
     if "distance.simulated" in found:  # a control added later: it qualifies, it does not decide
         rows = found["distance.simulated"].results["full_fine_tuning"]
         few, many = (rows[n]["matched_distance"]["mean"] for n in ("32", "500"))
