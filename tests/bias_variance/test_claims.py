@@ -36,9 +36,8 @@ def record(experiment: str, results: dict) -> Record:
 
 
 def decide(name: str, results: dict) -> Verdict:
-    experiment = {"features_beat_controls": "heads", "formula_predicts": "ridge"}.get(
-        name, "networks"
-    )
+    experiment = "ridge" if name.startswith("formula") else "networks"
+    experiment = "heads" if name == "features_beat_controls" else experiment
     return BY_ID[name].verdict({f"{experiment}.simulated": record(experiment, results)})
 
 
@@ -253,16 +252,24 @@ def test_features_beat_controls(gaps, half, verdict):
 
 
 @pytest.mark.parametrize(
+    ("name", "population"),
+    [("formula_predicts", "standardised"), ("formula_predicts_natural", "natural")],
+)
+@pytest.mark.parametrize(
     ("ratios", "half", "verdict"),
     [
         ((1.01, 0.97, 1.04), 0.02, "holds"),
         ((1.01, 0.97, 1.08), 0.02, "holds with limits"),
+        ((1.01, 0.97, 1.08), 0.05, "holds with limits"),
         ((1.3, 1.2, 1.01), 0.02, "does not hold"),
+        ((0.7, 0.8, 1.01), 0.02, "does not hold"),
     ],
 )
-def test_formula_predicts(ratios, half, verdict):
+def test_formula_predicts(name, population, ratios, half, verdict):
     rows = {n: {"ratio": leaf(r, half)} for n, r in zip(("16", "100", "1000"), ratios)}
-    found = decide("formula_predicts", {"zero": rows})
+    wrong = {n: {"ratio": leaf(9.0, half)} for n in rows}
+    other = {"standardised": "natural", "natural": "standardised"}[population]
+    found = decide(name, {population: {"zero": rows}, other: {"zero": wrong}})
     assert found.verdict == verdict
     assert found.effect == max(ratios, key=lambda r: abs(r - 1))
 
@@ -281,6 +288,7 @@ def test_the_margins_in_the_code_are_those_of_the_statements():
         "fraction_suffices": "at least 2 n",
         "features_beat_controls": "at least .05",
         "formula_predicts": "within 5 %",
+        "formula_predicts_natural": "The same margin",
     }
     assert said.keys() == BY_ID.keys()
     for name, words in said.items():

@@ -19,6 +19,9 @@ def tiny(monkeypatch):
     )
 
 
+JOBS = 6 * len(ridge.SCALINGS)
+
+
 def run(folder) -> Record:
     (record,) = experiment.run("smoke", experiment="ridge", folder=folder, progress=False)
     return record
@@ -30,7 +33,7 @@ def test_a_run_leaves_a_valid_record_beside_its_jobs(tiny, tmp_path):
     assert (record.experiment, record.data, record.preset) == ("ridge", "simulated", "smoke")
     assert record.parameters == ridge.PRESETS["smoke"] and record.sizes == [16, 24]
     assert record.wall_s > 0 and record.version == ridge.VERSION
-    assert len(list((tmp_path / "ridge.simulated").glob("*.npz"))) == 6
+    assert len(list((tmp_path / "ridge.simulated").glob("*.npz"))) == JOBS
 
 
 def test_a_resumed_run_is_the_same_run(tiny, tmp_path, monkeypatch):
@@ -71,7 +74,7 @@ def test_other_circumstances_reuse_nothing(tiny, tmp_path, monkeypatch, what):
         experiment, "run_jobs", lambda *a, **k: reports.append(original(*a, **k)) or reports[-1]
     )
     run(tmp_path)
-    assert [(r.computed, r.reused) for r in reports] == [(6, 0)]
+    assert [(r.computed, r.reused) for r in reports] == [(6, 0)] * len(ridge.SCALINGS)
 
 
 def test_fingerprint_follows_parameters_and_weights(tiny, tmp_path, monkeypatch):
@@ -92,7 +95,7 @@ def test_a_failing_job_stops_the_record_and_says_which(tiny, tmp_path, monkeypat
 
     failing.__module__, failing.__qualname__ = original.__module__, original.__qualname__
     monkeypatch.setattr(ridge, "sampling_job", failing)
-    with pytest.raises(course_jobs.JobError, match="(?s)1 of 6 jobs failed.*set-004.*planted"):
+    with pytest.raises(course_jobs.JobError, match="(?s)1 of 6 .*ised-004.*planted"):
         run(tmp_path)
     assert not (tmp_path / "ridge.simulated.json").exists()
     assert len(list((tmp_path / "ridge.simulated").glob("*.npz"))) == 5
