@@ -32,8 +32,8 @@ class MRI:
     Noise-free signal of a tissue with relaxation times T1, T2 and proton density PD,
     spin echo:            PD (1 - exp(-TR/T1)) exp(-TE/T2),
     inversion recovery:   PD |1 - 2 exp(-TI/T1) + exp(-TR/T1)| exp(-TE/T2)
-    (Bernstein, King and Zhou 2004, Handbook of MRI Pulse Sequences, chapters 14.3 and 16.4;
-    perfect pulses, TE much shorter than TR).
+    (Bernstein, King and Zhou 2004, Handbook of MRI Pulse Sequences, chapter 14; perfect pulses, TE
+    much shorter than TR).
 
     tr_ms, te_ms: repetition and echo time. ti_ms: inversion time, None for spin echo.
     bias: standard deviation of the log receive sensitivity at the knots of a 3 x 3 grid.

@@ -74,7 +74,7 @@ def FullFineTuning() -> Strategy:  # noqa: N802
 
 
 def L2SP(strength: float) -> Strategy:  # noqa: N802
-    """Everything moves, and the body is tied to its pretrained start (Li et al. 2018, eq. 3)."""
+    """Everything moves, and the body is tied to its pretrained start (Li et al. 2018)."""
     if not strength > 0:
         raise ValueError(f"strength is {strength}; L2-SP without a tie is FullFineTuning()")
     return Strategy("l2sp", tie=strength)
