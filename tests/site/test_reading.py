@@ -116,3 +116,42 @@ def test_every_page_has_measured_minutes(site):
     assert set(known) == set(now)
     for page, measured in now.items():
         assert abs(measured["words"] - known[page]["words"]) <= 60 + 0.1 * measured["words"], page
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if layout.slides_of(page)])
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_slides_open_with_mathematics_and_fit(visit, bases, page, scheme):
+    """Every slide is shown once: nothing raw, nothing without words, nothing below the edge."""
+    reader = visit(width=1280, height=800)
+    reader.open(f"{bases[scheme]}/{layout.slides_of(page)}")
+    assert reader.page.locator("section mjx-container").count() > 0
+    assert reader.page.locator('mjx-merror, [data-mml-node="merror"]').count() == 0
+    assert reader.page.locator("img:not([alt]), img[alt='']").count() == 0
+    for explorer in explorers(reader.page):
+        explorer.evaluate("""e => {
+          const at = Reveal.getIndices(e.closest('section'));
+          Reveal.slide(at.h, at.v, 99);
+        }""")
+        move_every_slider(reader.page, explorer)
+    too_tall = reader.page.evaluate(
+        """() => {
+          const found = [];
+          for (const slide of Reveal.getSlides()) {
+            const at = Reveal.getIndices(slide);
+            Reveal.slide(at.h, at.v, 99);
+            const scale = Reveal.getScale();
+            const height = Math.max(...[...slide.querySelectorAll('*')]
+              .filter(e => !e.closest('aside'))
+              .map(e => e.getBoundingClientRect().bottom), 0);
+            if (height > window.innerHeight + 2) {
+              found.push([at.h, Math.round((height - window.innerHeight) / scale),
+                          (slide.querySelector('h1, h2, h3') || slide).innerText.slice(0, 50)]);
+            }
+          }
+          return found;
+        }"""
+    )
+    assert too_tall == []
+    raw = reader.page.evaluate("document.querySelector('.slides').innerText")
+    assert "{glue" not in raw and "{cite" not in raw and ":::" not in raw
+    reader.no_trouble()
