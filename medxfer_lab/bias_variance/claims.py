@@ -89,16 +89,16 @@ SMALL_SIZES = ("16", "32", "100")
 
 def decide_variance_cut(found: Records) -> Verdict:
     """log(variance of scratch / variance of full fine-tuning) at small n, lesion labels."""
-    pairs = _networks(found)["lesion"]["paired"]["full_fine_tuning_minus_scratch"]
-    rows = {f"n = {n}": _interval(pairs[n]["log_variance_ratio"], -1) for n in SMALL_SIZES}
-    verdict, listed = _over_sizes(rows, VARIANCE_MARGIN)
-    effect, low, high = rows["n = 32"]
-    return Verdict(verdict, effect, low, high, "log ratio of variances, n = 32 shown", listed)
+    return _variance_cut(found, "full_fine_tuning")
 
 
 def decide_variance_cut_anchored(found: Records) -> Verdict:
     """The same for L2-SP, whose tie to the pretrained weights is explicit."""
-    pairs = _networks(found)["lesion"]["paired"]["l2sp_minus_scratch"]
+    return _variance_cut(found, "l2sp")
+
+
+def _variance_cut(found: Records, strategy: str) -> Verdict:
+    pairs = _networks(found)["lesion"]["paired"][f"{strategy}_minus_scratch"]
     rows = {f"n = {n}": _interval(pairs[n]["log_variance_ratio"], -1) for n in SMALL_SIZES}
     verdict, listed = _over_sizes(rows, VARIANCE_MARGIN)
     effect, low, high = rows["n = 32"]

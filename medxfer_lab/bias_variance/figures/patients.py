@@ -9,9 +9,9 @@ import torch
 from matplotlib.figure import Figure
 
 from medxfer_lab.bias_variance.experiment import material
-from medxfer_lab.bias_variance.experiment.parable import zipper
 from medxfer_lab.course import style
 from medxfer_lab.imaging import FLAIR, Burden, Hospital, normalize
+from medxfer_lab.imaging.artefacts import zipper
 
 
 def cohort(count: int = 6, seed: int = 3) -> Figure:
