@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -17,7 +18,9 @@ def main(arguments: list[str]) -> int:
         print(error)
         return 1
     started = time.monotonic()
-    command = [sys.executable, "-m", "pytest", *arguments]
+    # one worker per file and core, so that what a file builds is built once
+    spread = [] if arguments or (os.cpu_count() or 1) < 2 else ["-n", "2", "--dist", "loadfile"]
+    command = [sys.executable, "-m", "pytest", *spread, *arguments]
     done = subprocess.run(command, cwd=ROOT, check=False)
     print(f"tests took {time.monotonic() - started:.0f} s")
     return done.returncode

@@ -26,13 +26,11 @@ OFFLINE = {
 
 def build(page: str, online: bool = False) -> Path:
     """Write the slides of an executed lecture page into the site; return where they are."""
-    import nbformat
     from nbconvert import SlidesExporter
 
     from medxfer_lab.course import editions
 
-    executed = nbformat.read(BUILD / "jupyter_execute" / f"{page}.ipynb", as_version=4)
-    deck = editions.slides(ROOT, page, executed)
+    deck = editions.slides(ROOT, page, executed(page))
     deck.metadata["title"] = _title(deck)
     assets = ONLINE if online else OFFLINE
     exporter = SlidesExporter(
@@ -51,6 +49,20 @@ def build(page: str, online: bool = False) -> Path:
     scratch.write_text(body, encoding="utf-8")
     os.replace(scratch, target)
     return target
+
+
+def executed(page: str):
+    """A page as a notebook with the outputs of its last execution.
+
+    They come from the execution cache: what the site build leaves in jupyter_execute/ has none
+    when the page was changed in its words only.
+    """
+    import jupytext
+    from jupyter_cache import get_cache
+
+    notebook = jupytext.read(ROOT / f"{page}.md", fmt="md:myst")
+    cache = get_cache(BUILD / ".jupyter_cache")
+    return cache.merge_match_into_notebook(notebook)[1]
 
 
 def _title(deck) -> str:

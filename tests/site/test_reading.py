@@ -120,13 +120,17 @@ def test_every_page_has_measured_minutes(site):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if layout.slides_of(page)])
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_slides_open_with_mathematics_and_fit(visit, bases, page, scheme):
+def test_slides_open_with_mathematics_and_fit(visit, bases, site, page, scheme):
     """Every slide is shown once: nothing raw, nothing without words, nothing below the edge."""
     reader = visit(width=1280, height=800)
     reader.open(f"{bases[scheme]}/{layout.slides_of(page)}")
     assert reader.page.locator("section mjx-container").count() > 0
     assert reader.page.locator('mjx-merror, [data-mml-node="merror"]').count() == 0
     assert reader.page.locator("img:not([alt]), img[alt='']").count() == 0
+    written = (site / f"{page}.html").read_text(encoding="utf-8")
+    figures = reader.page.locator(".medxfer-figure img").count()
+    assert figures == written.count('class="medxfer-figure"') > 0
+    assert len(explorers(reader.page)) == written.count("widget-view+json")
     for explorer in explorers(reader.page):
         explorer.evaluate("""e => {
           const at = Reveal.getIndices(e.closest('section'));

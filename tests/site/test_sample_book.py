@@ -44,6 +44,17 @@ def test_two_sliders_show_every_combination(built, visit, scheme):
         reader.no_trouble()
 
 
+def test_slides_keep_their_figures_when_only_words_change(built, sample, command):
+    """Then the page is not executed again, and the figures come from the cache."""
+    page = sample / "book/sample/lecture.md"
+    page.write_text(page.read_text().replace("Run-sheet:", "The run-sheet:"))
+    assert command(sample, "medxfer_lab", "notebooks").returncode == 0
+    done = command(sample, "tools.build_book")
+    assert done.returncode == 0, done.stdout
+    slides = (built / "slides/sample.html").read_text()
+    assert "The run-sheet:" in slides and "A line that rises from one to three." in slides
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_slides_open_with_mathematics_and_move(built, visit, scheme):
