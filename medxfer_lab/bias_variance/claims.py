@@ -148,8 +148,8 @@ def decide_stay_near(found: Records) -> Verdict:
     verdict = judge(low, high, STAY_MARGIN)
     said = f"n = 32 against n = {largest}"
     if control is not None:
-        growth, low_growth, high_growth, _ = control
-        said += f"; scratch from its own start: {growth:+.2f} "
+        growth, low_growth, high_growth, most = control
+        said += f"; scratch from its own start, against n = {most}: {growth:+.2f} "
         said += f"[{low_growth:+.2f}, {high_growth:+.2f}]"
         if verdict == "holds" and control[1] > 0:
             verdict = "holds with limits"
