@@ -104,7 +104,7 @@ def test_front_page_says_it_in_one_screen(visit, bases):
     reader = visit()
     reader.open(f"{bases['http']}/index.html")
     for needed in ("make book", "make lab", "min reading"):
-        assert reader.page.get_by_text(needed).first.is_visible(), needed
+        reader.page.get_by_text(needed).first.wait_for(timeout=20_000)  # visible, or it fails
     picture = reader.page.locator("main .medxfer-figure img").first
     assert picture.bounding_box()["y"] < 900
     assert reader.page.locator(".medxfer-minutes").bounding_box()["y"] < 900
