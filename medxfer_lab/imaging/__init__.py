@@ -4,7 +4,9 @@ Everything it makes is simulated, and nothing it makes is for clinical use.
 """
 
 from medxfer_lab.imaging import normalize
-from medxfer_lab.imaging.hospitals import Cohort, Criterion, Hospital, rescan
+from medxfer_lab.imaging.cohort import Cohort
+from medxfer_lab.imaging.geometry import View
+from medxfer_lab.imaging.hospitals import Criterion, Hospital, rescan
 from medxfer_lab.imaging.patients import Burden, Patients, Population, draw_patients, tissue
 from medxfer_lab.imaging.scanners import FLAIR, MRI, T1
 
@@ -18,6 +20,7 @@ __all__ = [
     "Patients",
     "Population",
     "T1",
+    "View",
     "draw_patients",
     "normalize",
     "rescan",

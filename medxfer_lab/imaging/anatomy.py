@@ -13,8 +13,25 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-#: order of the tissue channels everywhere in :mod:`medxfer_lab.imaging`
+#: order of the template's tissue maps
 TISSUES = ("csf", "grey_matter", "white_matter")
+#: order of the tissue channels everywhere in :mod:`medxfer_lab.imaging`; fractions of a voxel that
+#: sum to at most 1, the rest is air.
+#: lesion: gliotic or tumour-infiltrated white matter; oedema: tissue swollen with water;
+#: enhancing: solid tissue or lumen that takes up contrast agent; blood: flowing, in vessels;
+#: haematoma: acute clotted blood; calcification: dense calcium; skull: cortical bone and diploe;
+#: scalp: skin, fat and muscle
+CHANNELS = (
+    *TISSUES,
+    "lesion",
+    "oedema",
+    "enhancing",
+    "blood",
+    "haematoma",
+    "calcification",
+    "skull",
+    "scalp",
+)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medxfer_lab.imaging.cohort import Cohort
 from medxfer_lab.imaging.patients import Burden, Patients, Population, draw_patients, tissue
-from medxfer_lab.imaging.scanners import FLAIR, MRI
+from medxfer_lab.imaging.scanners import FLAIR, Scanner
 
 _CHUNK = 128  # patients rendered at a time: bounds memory
 
@@ -32,64 +33,11 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Cohort:
-    """Images with everything that is known about them.
-
-    images: (n, 1, H, W) float32 in scanner units. labels: (n,) float32, 0 or 1.
-    masks: (n, H, W) bool, the disease's pixels. patient_ids: (n,) int64.
-    burden: (n,) latent lesion volume in ml. eta: (n,) the probability P(y = 1) that random labels
-    were drawn with; None where labels follow from the criterion. scanner: (n,) index into scanners.
-    """
-
-    images: Tensor
-    labels: Tensor
-    masks: Tensor
-    patient_ids: Tensor
-    burden: Tensor
-    patients: Patients
-    scanner: Tensor
-    scanners: tuple[MRI, ...]
-    eta: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def prevalence(self) -> float:
-        """Share of positive labels."""
-        return float(self.labels.mean())
-
-    def take(self, index: Tensor) -> Cohort:
-        """The patients at ``index``, in that order."""
-        return replace(
-            self,
-            **{
-                key: getattr(self, key)[index]
-                for key in ("images", "labels", "masks", "patient_ids", "burden", "scanner")
-            },
-            patients=self.patients.take(index),
-            eta=None if self.eta is None else self.eta[index],
-        )
-
-    def draw_labels(self, eta: Tensor, seed: int) -> Cohort:
-        """The same images with labels drawn at random: y ~ Bernoulli(eta), eta (n,) in [0, 1]."""
-        if eta.shape != self.labels.shape:
-            raise ValueError(
-                f"eta has shape {tuple(eta.shape)}; expected one value a patient: "
-                f"{tuple(self.labels.shape)}"
-            )
-        if not ((eta >= 0) & (eta <= 1)).all():
-            raise ValueError(f"eta reaches {float(eta.max()):.3g}; probabilities lie in [0, 1]")
-        uniform = torch.from_numpy(np.random.default_rng((seed, 4)).random(len(self)))
-        return replace(self, labels=(uniform < eta).float(), eta=eta)
-
-
-@dataclass(frozen=True)
 class Hospital:
     """Scanner mixture (scanner, weight), population, burden and criterion."""
 
     name: str = "teaching hospital"
-    scanners: tuple[tuple[MRI, float], ...] = ((FLAIR, 1.0),)
+    scanners: tuple[tuple[Scanner, float], ...] = ((FLAIR, 1.0),)
     population: Population = field(default_factory=Population)
     burden: Burden = field(default_factory=Burden)
     criterion: Criterion = field(default_factory=Criterion)
@@ -115,7 +63,7 @@ class Hospital:
 def _image(
     patients: Patients,
     which: Tensor,
-    scanners: tuple[MRI, ...],
+    scanners: tuple[Scanner, ...],
     criterion: Criterion,
     seed: int,
     size: int,
@@ -140,10 +88,12 @@ def _image(
         patients=patients,
         scanner=which,
         scanners=scanners,
+        units=" / ".join(dict.fromkeys(s.units for s in scanners)),
+        source="simulated",
     )
 
 
-def rescan(cohort: Cohort, scanner: MRI, seed: int) -> Cohort:
+def rescan(cohort: Cohort, scanner: Scanner, seed: int) -> Cohort:
     """The same patients on another scanner: new bias field, new noise, everything else kept.
 
     The labels stay, for they belong to the patients. P(y | patient) is kept; P(y | image) is not

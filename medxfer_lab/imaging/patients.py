@@ -15,12 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medxfer_lab.imaging.anatomy import Template, template
+from medxfer_lab.imaging.anatomy import CHANNELS, TISSUES, Template, template
 
 #: what a lesion slot can hold; 0 is an empty slot
 KINDS = ("none", "glioma", "lookalike")
-#: tissue channels of :func:`tissue`: the template's three, then lesion
-CHANNELS = ("csf", "grey_matter", "white_matter", "lesion")
 FIELD_OF_VIEW_MM = 192.0
 _EDGE_MM = 1.5  # lesions fade over this distance: partial volume at the rim
 _WAVES = 5  # plane waves that make an outline irregular
@@ -189,7 +187,7 @@ def _white_matter_near(slice_mm: float) -> np.ndarray:
 def tissue(patients: Patients, size: int = 96, brain: Template | None = None):
     """Tissue fractions and lesion masks of each patient's slice.
 
-    Returns (fractions (n, 4, size, size) in [0, 1], channels as CHANNELS;
+    Returns (fractions (n, 11, size, size) in [0, 1], channels as CHANNELS;
     masks (n, size, size) bool: glioma, where it makes up at least half of what it will at most).
     Rows run from front to back, columns from the patient's right to left as MNI x grows.
     """
@@ -211,7 +209,8 @@ def tissue(patients: Patients, size: int = 96, brain: Template | None = None):
         lesion[here] = lesion[here] * (1 - share) + share * inside[here]
         is_glioma = few.kind[:, slot, None, None] == KINDS.index("glioma")
         mask[here] |= is_glioma & (membership > 0.5) & (inside[here] > 0.5)
-    return torch.cat([fractions, lesion[:, None]], dim=1), mask
+    rest = fractions.new_zeros(len(fractions), len(CHANNELS) - len(TISSUES) - 1, size, size)
+    return torch.cat([fractions, lesion[:, None], rest], dim=1), mask
 
 
 def _template_points(patients: Patients, size: int) -> Tensor:

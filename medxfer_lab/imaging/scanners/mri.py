@@ -1,8 +1,4 @@
-"""Scanners: from tissue to pixels. For now magnetic resonance; the interface is meant to grow.
-
-A scanner is a frozen dataclass of physical parameters with units and has one method,
-``acquire(fractions, ids, seed) -> (n, 1, H, W)`` in that scanner's own units.
-"""
+"""Magnetic resonance: signal equation, bias field, k-space, Rician noise."""
 
 from __future__ import annotations
 
@@ -13,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medxfer_lab.imaging.patients import CHANNELS
+from medxfer_lab.imaging.anatomy import CHANNELS
+from medxfer_lab.imaging.geometry import View
+from medxfer_lab.imaging.scanners.base import stream
 
 #: (T1 ms, T2 ms, relative proton density) at 1.5 T: the BrainWeb phantom's table (Kwan, Evans and
 #: Pike 1999, IEEE TMI 18:1085); "lesion" is its multiple-sclerosis lesion.
@@ -51,6 +49,17 @@ class MRI:
     snr: float = 20.0
     k_space: float = 1.0
     gain: float = 1000.0
+    field_of_view_mm: float = 192.0
+
+    @property
+    def units(self) -> str:
+        """MR pixels have no physical unit."""
+        return "arbitrary"
+
+    @property
+    def view(self) -> View:
+        """One axial slice."""
+        return View("axial", self.field_of_view_mm)
 
     def __post_init__(self) -> None:
         for key in ("tr_ms", "te_ms", "snr", "gain"):
@@ -70,14 +79,16 @@ class MRI:
         return density * recovery * math.exp(-self.te_ms / t2)
 
     def acquire(self, fractions: Tensor, ids: Tensor, seed: int) -> Tensor:
-        """Image patients: fractions (n, 4, H, W) as CHANNELS -> (n, 1, H, W), pixel units.
+        """Image patients: fractions (n, 11, H, W) as CHANNELS -> (n, 1, H, W), pixel units.
 
         A pixel's signal is the fraction-weighted sum of its tissues' signals (partial volume).
         Bias field and noise of patient ``id`` come from the stream (seed, id): not from the batch.
         """
         n, _, height, width = fractions.shape
-        streams = [np.random.default_rng((seed, 2, int(i))) for i in ids]
-        weights = fractions.new_tensor([self.signal(t) for t in CHANNELS])
+        streams = [stream(seed, i) for i in ids]
+        weights = fractions.new_tensor(
+            [self.signal(t) if t in RELAXATION_1_5T else 0.0 for t in CHANNELS]
+        )
         clean = torch.einsum("c,nchw->nhw", weights, fractions)
         clean = clean * torch.exp(self._log_sensitivity(streams, height, width).to(clean))
         noise_sd = self.signal("white_matter") / self.snr

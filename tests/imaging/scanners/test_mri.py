@@ -12,8 +12,8 @@ from scipy import stats
 from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
-from medxfer_lab.imaging.patients import CHANNELS
-from medxfer_lab.imaging.scanners import FLAIR, MRI, RELAXATION_1_5T, T1, nulling_ti_ms
+from medxfer_lab.imaging.anatomy import CHANNELS
+from medxfer_lab.imaging.scanners.mri import FLAIR, MRI, RELAXATION_1_5T, T1, nulling_ti_ms
 
 CLEAN = MRI("clean", tr_ms=500.0, te_ms=15.0, bias=0.0, snr=1e9)
 
