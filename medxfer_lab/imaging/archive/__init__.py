@@ -1,0 +1,1 @@
+"""Real files: each reader gives pictures with their units, spacing and patient where known."""
