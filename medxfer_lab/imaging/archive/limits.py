@@ -175,20 +175,20 @@ def quiet(*loggers: str) -> Iterator[list[str]]:
     """Collect what libraries warn about or log instead of letting them print it."""
     said: list[str] = []
     handler = _Collector(said)
-    before = [(log, log.propagate, log.level) for log in map(logging.getLogger, loggers)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = lambda message, *rest, **named: said.append(_line(str(message)))
-        for log, *_ in before:
-            log.addHandler(handler)
-            log.propagate = False
-        try:
+    before = [(log, log.propagate) for log in map(logging.getLogger, loggers)]
+    for log, _ in before:
+        log.addHandler(handler)
+        log.propagate = False
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             yield said
-        finally:
-            for log, propagate, level in before:
-                log.removeHandler(handler)
-                log.propagate = propagate
-                log.setLevel(level)
+    finally:
+        for log, propagate in before:
+            log.removeHandler(handler)
+            log.propagate = propagate
+        said.extend(_line(str(warning.message)) for warning in caught)
+        said[:] = dict.fromkeys(said)  # pydicom both warns and logs
 
 
 def _line(text: str) -> str:
