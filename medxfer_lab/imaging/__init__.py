@@ -7,14 +7,19 @@ from medxfer_lab.imaging import normalize
 from medxfer_lab.imaging.cohort import Cohort
 from medxfer_lab.imaging.geometry import View
 from medxfer_lab.imaging.hospitals import Criterion, Hospital, rescan
-from medxfer_lab.imaging.patients import Burden, Patients, Population, draw_patients, tissue
+from medxfer_lab.imaging.lesions import HEALTHY, Burden, Disease
+from medxfer_lab.imaging.patients import ADULTS, Patients, Population, draw_patients
+from medxfer_lab.imaging.rendering import tissue
 from medxfer_lab.imaging.scanners import FLAIR, MRI, T1
 
 __all__ = [
+    "ADULTS",
     "Burden",
     "Cohort",
     "Criterion",
+    "Disease",
     "FLAIR",
+    "HEALTHY",
     "Hospital",
     "MRI",
     "Patients",

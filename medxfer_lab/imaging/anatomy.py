@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,6 +33,8 @@ CHANNELS = (
     "skull",
     "scalp",
 )
+#: distances to the brain's surface are known up to here
+FAR_MM = 60.0
 
 
 @dataclass(frozen=True)
@@ -42,26 +45,42 @@ class Template:
         what is missing is background.
     origin_mm: position of voxel (0, 0, 0), MNI coordinates (x to the right, y to the front, z up).
     spacing_mm: edge length of a voxel.
+    outside_mm: (X, Y, Z) distance to the brain's surface, negative inside; where skull and scalp
+        are laid. None for a template without a head.
     """
 
     fractions: Tensor
     origin_mm: tuple[float, float, float]
     spacing_mm: float
+    outside_mm: Tensor | None = None
 
     def sample(self, points_mm: Tensor) -> Tensor:
         """Tissue fractions at points: (n, H, W, 3) mm -> (n, 3, H, W), trilinear, 0 outside."""
-        shape = torch.tensor(self.fractions.shape[1:], dtype=points_mm.dtype)
+        return self._trilinear(self.fractions, points_mm)
+
+    def distance(self, points_mm: Tensor) -> Tensor:
+        """Distance to the brain's surface at points: (n, H, W, 3) mm -> (n, H, W) mm.
+
+        Clipped to FAR_MM, which also stands beyond the template's edge.
+        """
+        if self.outside_mm is None:
+            raise ValueError("this template has no outside_mm: use template(), which has")
+        near = (FAR_MM - self.outside_mm).clamp(min=0)[None]  # zero padding then means far away
+        return FAR_MM - self._trilinear(near, points_mm)[:, 0]
+
+    def _trilinear(self, maps: Tensor, points_mm: Tensor) -> Tensor:
+        shape = torch.tensor(maps.shape[1:], dtype=points_mm.dtype)
         origin = torch.tensor(self.origin_mm, dtype=points_mm.dtype)
         voxel = (points_mm - origin.to(points_mm)) / self.spacing_mm
         unit = 2 * voxel / (shape.to(points_mm) - 1) - 1
         # grid_sample wants (z, y, x) order for a (X, Y, Z) volume, and one volume a batch entry;
         # folding the batch into depth samples the one shared volume without copying it n times
         grid = unit.flip(-1)[None]
-        volume = self.fractions[None].to(points_mm)
+        volume = maps[None].to(points_mm)
         sampled = torch.nn.functional.grid_sample(
             volume, grid, mode="bilinear", padding_mode="zeros", align_corners=True
         )
-        return sampled[0].movedim(1, 0)  # (3, n, H, W) -> (n, 3, H, W)
+        return sampled[0].movedim(1, 0)  # (c, n, H, W) -> (n, c, H, W)
 
 
 @lru_cache(maxsize=2)
@@ -83,4 +102,18 @@ def template(resolution_mm: int = 2) -> Template:
     csf = (mask - grey - white).clip(0.0, 1.0)
     maps = torch.stack([torch.from_numpy(m.copy()).float() for m in (csf, grey, white)])
     origin = tuple(float(v) for v in grey_image.affine[:3, 3])
-    return Template(maps, origin, float(abs(grey_image.affine[0, 0])))
+    spacing = float(abs(grey_image.affine[0, 0]))
+    return Template(maps, origin, spacing, _outside_mm(mask > 0, spacing))
+
+
+def _outside_mm(mask: np.ndarray, spacing_mm: float) -> Tensor:
+    """Signed Euclidean distance to the closed brain mask: the dura spans the furrows."""
+    from scipy import ndimage
+
+    margin, reach = 12, max(1, round(10 / spacing_mm))
+    closed = ndimage.binary_closing(np.pad(mask, margin), iterations=reach)
+    inner = slice(margin, -margin)
+    closed = closed[inner, inner, inner]
+    outside = ndimage.distance_transform_edt(~closed, sampling=spacing_mm)
+    inside = ndimage.distance_transform_edt(closed, sampling=spacing_mm)
+    return torch.from_numpy(outside - inside).float()

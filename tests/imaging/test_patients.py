@@ -11,17 +11,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from medxfer_lab.imaging import patients as room
 from medxfer_lab.imaging.anatomy import Template, template
-from medxfer_lab.imaging.patients import (
-    FIELD_OF_VIEW_MM,
-    KINDS,
-    Burden,
-    Patients,
-    Population,
-    draw_patients,
-    tissue,
-)
+from medxfer_lab.imaging.geometry import BRAIN, template_points
+from medxfer_lab.imaging.lesions import KINDS, Burden
+from medxfer_lab.imaging.patients import Patients, Population, draw_patients
+from medxfer_lab.imaging.rendering import tissue
 
 GLIOMA, LOOKALIKE = KINDS.index("glioma"), KINDS.index("lookalike")
 POSE = ("slice_mm", "affine", "shift_mm", "tilt", "warp_mm")
@@ -125,8 +119,8 @@ def test_warp_is_invertible():
     determinant below zero there.
     """
     people, size = draw_patients(1000, seed=11), 48
-    points = room._template_points(people, size)[..., :2].double()
-    step = FIELD_OF_VIEW_MM / size
+    points = template_points(people, BRAIN, size)[..., :2].double()
+    step = BRAIN.field_of_view_mm / size
     by_column = (points[:, :-1, 1:] - points[:, :-1, :-1]) / step
     by_row_up = (points[:, :-1, :-1] - points[:, 1:, :-1]) / step
     determinant = by_column[..., 0] * by_row_up[..., 1] - by_column[..., 1] * by_row_up[..., 0]
@@ -139,7 +133,7 @@ def test_identity_pose_shows_the_template_itself():
     people = draw_patients(2, seed=0, population=STILL, burden=Burden(affected=0, lookalikes=0))
     size = 32
     fractions, mask = tissue(people, size)
-    centre = (np.arange(size) + 0.5) * FIELD_OF_VIEW_MM / size - FIELD_OF_VIEW_MM / 2
+    centre = (np.arange(size) + 0.5) * BRAIN.field_of_view_mm / size - BRAIN.field_of_view_mm / 2
     for i in range(2):
         world = np.empty((size, size, 3), dtype=np.float32)
         for r in range(size):
@@ -187,7 +181,7 @@ def test_mask_and_lesion_are_what_the_outline_says():
     people = draw_patients(6, seed=21, burden=Burden(affected=1.0, lookalikes=2.0))
     size = 40
     fractions, mask = tissue(people, size)
-    points = room._template_points(people, size)
+    points = template_points(people, BRAIN, size)
     inside = template().sample(points).sum(1)
     checked = 0
     for i in range(6):
@@ -221,7 +215,7 @@ def test_area_of_a_round_lesion():
     burden = Burden(affected=1.0, irregularity=0.0, lookalikes=0.0, volume_ml=(6.0, 50.0))
     people = draw_patients(40, seed=9, population=STILL, burden=burden)
     everywhere = Template(torch.full((3, 2, 2, 2), 1 / 3), (-500.0, -500.0, -500.0), 1000.0)
-    h = FIELD_OF_VIEW_MM / 96
+    h = BRAIN.field_of_view_mm / 96
     area = tissue(people, 96, everywhere)[1].sum((1, 2)).double() * h**2
     radius = people.radius_mm[:, 0].double()
     bound = 2 * math.pi * radius * h / math.sqrt(2) + math.pi * h**2 / 2
