@@ -1,0 +1,1 @@
+"""Measurements for the page on where pictures come from."""
