@@ -22,8 +22,8 @@ Where a number comes from, per channel ("ours" marks a rounded choice of our own
 - haematoma: acute, deoxyhaemoglobin in intact cells shortens T2, the more at the higher field, and
   hardly touches T1 (Gomori et al. 1985, Radiology 157:87): figures ours.
 - skull: cortical bone, T1 140 to 260 ms, T2* 0.4 to 0.5 ms and a fifth of its volume water (Ma et
-  al. 2020, Front Endocrinol 11:567417, for the water): silent at any echo time used here. The fatty
-  marrow of the diploe is left out. calcification: as bone, with less water; ours.
+  al. 2020, Front Endocrinol 11:567417, for the water): silent at any echo time used here. Marrow of
+  the diploe is fat: the anatomy counts it as scalp. calcification: as bone, with less water; ours.
 - scalp: as subcutaneous fat, 288/165 and 371/133 ms (Gold et al. 2004, AJR 183:343), density of
   BrainWeb's fat. Skin and muscle are left out.
 
