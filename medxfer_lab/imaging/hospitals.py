@@ -18,12 +18,13 @@ from medxfer_lab.imaging.patients import Patients, Population, draw_patients
 from medxfer_lab.imaging.rendering import tissue
 from medxfer_lab.imaging.scanners import FLAIR, Scanner
 
-_CHUNK = 128  # patients rendered at a time: bounds memory
+#: patients rendered at a time: bounds memory
+_CHUNK_OF = {"axial": 128, "probe": 128, "volume": 2}
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """Disease is a lesion volume of at least ``volume_ml``, summed over ``kinds``."""
+    """Disease is a lesion volume of at least ``volume_ml``, summed over ``kinds`` of lesions."""
 
     volume_ml: float = 1.0
     kinds: tuple[str, ...] = ("glioma",)
@@ -70,28 +71,34 @@ def _image(
     seed: int,
     size: int,
 ) -> Cohort:
-    images, masks = [], []
-    for start in range(0, len(patients), _CHUNK):
-        chunk = patients.take(slice(start, start + _CHUNK))
-        fractions, mask = tissue(chunk, size)
-        picture = fractions.new_zeros(len(chunk), 1, size, size)
-        for index, scanner in enumerate(scanners):
-            here = which[start : start + _CHUNK] == index
-            if here.any():
-                picture[here] = scanner.acquire(fractions[here], chunk.ids[here], seed)
-        images.append(picture)
-        masks.append(mask)
+    images = torch.zeros(len(patients), 1, size, size)
+    masks = torch.zeros(len(patients), size, size, dtype=torch.bool)
+    # scanners with the same view share the patients' tissue: rendering it is most of the work
+    for view in dict.fromkeys(s.view for s in scanners):
+        users = torch.tensor([s.view == view for s in scanners])
+        seen = users[which].nonzero().flatten()
+        for part in seen.split(_CHUNK_OF[view.plane]):
+            chunk = patients.take(part)
+            fractions, mask = tissue(chunk, size, view=view)
+            for index, scanner in enumerate(scanners):
+                here = which[part] == index
+                if here.any():
+                    images[part[here]] = scanner.acquire(fractions[here], chunk.ids[here], seed)
+                    flat = scanner.project_mask(mask[here]) if mask.ndim == 4 else mask[here]
+                    masks[part[here]] = flat
+    spacing = torch.tensor([s.view.spacing_mm(size) for s in scanners])[which]
     return Cohort(
-        images=torch.cat(images),
+        images=images,
         labels=criterion.labels(patients),
-        masks=torch.cat(masks),
+        masks=masks,
         patient_ids=patients.ids,
-        burden=patients.volume_ml("glioma"),
+        burden=sum(patients.volume_ml(kind) for kind in criterion.kinds),
         patients=patients,
         scanner=which,
         scanners=scanners,
         units=" / ".join(dict.fromkeys(s.units for s in scanners)),
         source="simulated",
+        spacing_mm=spacing[:, None].expand(-1, 2).clone(),
     )
 
 
@@ -101,6 +108,10 @@ def rescan(cohort: Cohort, scanner: Scanner, seed: int) -> Cohort:
     The labels stay, for they belong to the patients. P(y | patient) is kept; P(y | image) is not
     in general, because noise and contrast change what an image tells.
     """
+    if cohort.patients is None:
+        raise ValueError(
+            f"the cohort from {cohort.source} has no simulated patients: only they can be rescanned"
+        )
     size = cohort.images.shape[-1]
     again = _image(
         cohort.patients,
@@ -110,4 +121,4 @@ def rescan(cohort: Cohort, scanner: Scanner, seed: int) -> Cohort:
         seed,
         size,
     )
-    return replace(again, labels=cohort.labels, eta=cohort.eta)
+    return replace(again, labels=cohort.labels, burden=cohort.burden, eta=cohort.eta)

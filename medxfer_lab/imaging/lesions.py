@@ -91,9 +91,9 @@ class Burden:
     volume_ml: (low, high) of its nominal volume 4/3 pi r^3, log-uniform, in ml.
     infiltration: (low, high) of the fraction of tissue replaced inside the lesion, uniform; this
         is the contrast dial.
-    halo: (low, high) of the outer radius of its oedema over the radius of its core; 1 is none.
     lookalikes: mean number of small round bright spots that are no disease (Poisson, at most 4),
         in every patient alike. lookalike_ml: (low, high) of their volume.
+    halo: (low, high) of the outer radius of the glioma's oedema over its own; 1 is none.
     others: further kinds of lesions.
     """
 
@@ -101,9 +101,9 @@ class Burden:
     volume_ml: tuple[float, float] = (6.0, 50.0)
     infiltration: tuple[float, float] = (0.12, 0.3)
     irregularity: float = 0.16
-    halo: tuple[float, float] = (1.0, 1.0)
     lookalikes: float = 1.5
     lookalike_ml: tuple[float, float] = (0.15, 0.9)
+    halo: tuple[float, float] = (1.0, 1.0)
     others: tuple[Disease, ...] = ()
 
 
@@ -171,35 +171,59 @@ def draw_vessels(rng: np.random.Generator, mean: float, most: int) -> dict[str, 
     }
 
 
-def ball(offset_mm: Tensor, radius: Tensor, irregularity: Tensor, waves: Tensor) -> Tensor:
+@dataclass(frozen=True)
+class Lesion:
+    """One filled slot of one patient: name of its kind, and its numbers as in Patients."""
+
+    name: str
+    centre_mm: Tensor  # (3,)
+    radius_mm: float
+    filling: float
+    irregularity: float
+    halo: float
+    direction: Tensor  # (3,)
+    waves: Tensor  # (w, 4)
+
+    @property
+    def reach_mm(self) -> float:
+        """Beyond this distance from the centre it is nowhere more than 2e-6 of what it fills."""
+        if self.name in ("vessel", "tube"):
+            return max(VESSEL_HALF_LENGTH_MM, TUBE_HALF_LENGTH_MM) + 8
+        return 1.7 * self.radius_mm * self.halo * (1 + WAVES * self.irregularity) + 8
+
+    def membership(self, offset_mm: Tensor, grow: float = 1.0) -> Tensor:
+        """Soft indicator in [0, 1] at (..., 3) mm from the centre, the radius ``grow`` times."""
+        if self.name == "vessel":
+            return tube(offset_mm, self.direction, self.radius_mm)
+        return ball(offset_mm, self.radius_mm * grow, self.irregularity, self.waves)
+
+
+def ball(offset_mm: Tensor, radius: float, irregularity: float, waves: Tensor) -> Tensor:
     """Soft indicator in [0, 1] of an irregular ball with a blurred rim.
 
-    offset_mm: (n, ..., 3) from the centre. radius, irregularity: (n,). waves: (n, w, 4).
+    offset_mm: (..., 3) from the centre. waves: (w, 4).
     sigmoid(2 (1 - |offset|/r - ripple) r / EDGE_MM), the ripple a sum of plane waves.
     """
-    wide = (slice(None),) + (None,) * (offset_mm.ndim - 2)
-    radius = radius.clamp(min=1e-3)[wide]
-    offset = offset_mm / radius[..., None]
+    radius = max(radius, 1e-3)
+    offset = offset_mm / radius
     outline = offset.norm(dim=-1)
-    if (irregularity > 0).any():
-        outline = outline + irregularity[wide] * _ripple(offset, waves)
+    if irregularity > 0:
+        outline = outline + irregularity * _ripple(offset, waves)
     return torch.sigmoid((1 - outline) * radius / EDGE_MM * 2)
 
 
-def tube(offset_mm: Tensor, direction: Tensor, radius: Tensor) -> Tensor:
+def tube(offset_mm: Tensor, direction: Tensor, radius: float) -> Tensor:
     """Soft indicator of a straight tube through the centre, faded at its ends.
 
-    offset_mm: (n, ..., 3). direction: (n, 3) unit vectors. radius: (n,) mm.
+    offset_mm: (..., 3). direction: (3,) unit vector. radius: mm.
     """
-    wide = (slice(None),) + (None,) * (offset_mm.ndim - 2)
-    along = (offset_mm * direction[wide]).sum(-1)
-    across = (offset_mm - along[..., None] * direction[wide]).norm(dim=-1)
+    along = offset_mm @ direction
+    across = (offset_mm - along[..., None] * direction).norm(dim=-1)
     ends = torch.sigmoid((VESSEL_HALF_LENGTH_MM - along.abs()) / EDGE_MM * 2)
-    return torch.sigmoid((radius[wide] - across) / EDGE_MM * 2) * ends
+    return torch.sigmoid((radius - across) / EDGE_MM * 2) * ends
 
 
 def _ripple(offset: Tensor, waves: Tensor) -> Tensor:
-    """Sum of plane waves over (n, ..., 3) offsets in radii; waves (n, w, 4)."""
-    flat = offset.flatten(1, -2)
-    turns = 2 * math.pi * torch.einsum("npd,nkd->nkp", flat, waves[..., :3])
-    return torch.sin(turns + waves[..., 3, None]).sum(1).reshape(offset.shape[:-1])
+    """Sum of plane waves over (..., 3) offsets in radii; waves (w, 4)."""
+    turns = 2 * math.pi * (offset @ waves[:, :3].T)
+    return torch.sin(turns + waves[:, 3]).sum(-1)

@@ -21,6 +21,7 @@ from medxfer_lab.imaging.lesions import (
     GLIOMAS,
     KINDS,
     Burden,
+    Lesion,
     draw_disease,
     draw_vessels,
     draw_waves,
@@ -128,6 +129,24 @@ class Patients:
             raise ValueError(f"kind is {kind!r}; the kinds are {', '.join(KINDS[1:])}")
         wanted = self.kind == KINDS.index(kind)
         return (wanted * 4 / 3 * math.pi * (self.radius_mm / 10) ** 3).sum(1)
+
+    def lesions(self) -> list[tuple[int, Lesion]]:
+        """Every filled slot: (row of its patient, lesion), patient by patient."""
+        numbers = (self.radius_mm, self.infiltration, self.irregularity, self.halo)
+        rows = [v.tolist() for v in (self.kind, *numbers)]
+        return [
+            (
+                i,
+                Lesion(
+                    KINDS[rows[0][i][slot]],
+                    self.centre_mm[i, slot],
+                    *(row[i][slot] for row in rows[1:]),
+                    self.direction[i, slot],
+                    self.waves[i, slot],
+                ),
+            )
+            for i, slot in self.kind.nonzero().tolist()
+        ]
 
 
 def draw_patients(

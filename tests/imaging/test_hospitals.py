@@ -62,7 +62,7 @@ def test_a_patient_is_the_same_in_any_cohort(cohort):
 def test_rendering_in_chunks_changes_nothing(cohort, monkeypatch):
     from medxfer_lab.imaging import hospitals
 
-    monkeypatch.setattr(hospitals, "_CHUNK", 7)
+    monkeypatch.setitem(hospitals._CHUNK_OF, "axial", 7)
     chunked = TWO.draw(24, seed=5, size=32)
     assert torch.equal(chunked.masks, cohort.masks)
     assert torch.equal(chunked.scanner, cohort.scanner)
