@@ -30,7 +30,7 @@ class Limits:
     file_bytes: length of the file on disk. values: numbers in the decoded picture (frames x
     channels x rows x columns; four bytes each as float32, so 2**28 is 1 GiB). edge: the longest
     side. frames: frames or slices. files: files of a folder. inflated_bytes: what a compressed
-    file may unpack to.
+    file may unpack to. header_bytes: what may stand before the pixels.
     """
 
     file_bytes: int = 2**31
@@ -39,6 +39,7 @@ class Limits:
     frames: int = 2**14
     files: int = 2**17
     inflated_bytes: int = 2**30 + 2**20
+    header_bytes: int = 2**25
 
     def check_shape(self, path: str | os.PathLike, shape: Sequence[int], what: str) -> int:
         """Number of values of ``shape`` (frames, channels, rows, columns), if it is allowed."""
@@ -108,18 +109,54 @@ def opened(path: str | os.PathLike, limits: Limits = DEFAULT_LIMITS) -> Iterator
         yield file
 
 
+class Clipped:
+    """A file whose ``read(n)`` never asks for more than is left before byte ``end``.
+
+    A header field may announce 4 GiB; Python's files set that much memory aside before they look.
+    Reading at ``end`` itself is refused when more bytes follow: a header that goes on for ever.
+    """
+
+    def __init__(self, file: BinaryIO, path: str | os.PathLike, most: int | None = None) -> None:
+        self.file, self.path = file, path
+        self.size = file.seek(0, os.SEEK_END)
+        self.end = self.size if most is None else min(most, self.size)
+        file.seek(0)
+
+    def read(self, count: int = -1) -> bytes:
+        left = self.end - self.file.tell()
+        if left <= 0 and self.end < self.size:
+            raise refusal(
+                self.path,
+                f"its header goes on after {self.end:,} bytes",
+                "the pixels to begin before that",
+                "if the file is right, pass Limits(header_bytes=...) with a higher number",
+            )
+        return self.file.read(max(left, 0) if count is None or count < 0 else min(count, left))
+
+    def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
+        return self.file.seek(place, whence)
+
+    def tell(self) -> int:
+        return self.file.tell()
+
+
 def inflated(
     file: BinaryIO, path: str | os.PathLike, most: int, wbits: int, short: bool = False
 ) -> bytes:
     """Decompress a zlib (wbits 15), raw deflate (-15) or gzip (31) stream, ``most`` bytes at most.
 
     A longer stream is refused as soon as it is known to be longer (``short``: it is cut there
-    instead). Memory: ``most`` bytes and the work space of one chunk, whatever the stream holds.
+    instead). gzip: members that follow one another are joined, as its standard wants.
+    Memory: twice ``most`` bytes and the work space of one chunk, whatever the stream holds.
     """
     engine, parts, total = zlib.decompressobj(wbits), [], 0
     waiting = b""
-    while not engine.eof:
+    while True:
         waiting = waiting or file.read(CHUNK)
+        if engine.eof:
+            if wbits != 31 or not waiting.startswith(b"\x1f"):
+                return b"".join(parts)
+            engine = zlib.decompressobj(wbits)
         if not waiting:
             raise refusal(
                 path,
@@ -133,7 +170,7 @@ def inflated(
             raise refusal(
                 path, f"its compressed data are damaged ({error})", way_out="fetch the file again"
             ) from error
-        waiting = engine.unconsumed_tail
+        waiting = engine.unused_data if engine.eof else engine.unconsumed_tail
         parts.append(part)
         total += len(part)
         if total > most and short:
@@ -145,7 +182,6 @@ def inflated(
                 "no more than its header announces and the limits allow",
                 "a file like this is damaged or made to exhaust memory",
             )
-    return b"".join(parts)
 
 
 @contextlib.contextmanager
