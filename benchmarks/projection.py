@@ -93,15 +93,23 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     name = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else "CPU"
-    print(f"{name}, {platform.machine()}, torch {torch.__version__}, batch {arguments.batch}, "
-          f"median of {arguments.repeats} interleaved runs\n")
+    print(
+        f"{name}, {platform.machine()}, torch {torch.__version__}, batch {arguments.batch}, "
+        f"median of {arguments.repeats} interleaved runs\n"
+    )
     print("| what | size | views | threads | ours, s | scikit-image, s | ratio | max difference |")
     print("|---|---|---|---|---|---|---|---|")
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         for threads in (1, 2):
             for size in (64, 96):
-                compare(ParallelBeam(size, 60), arguments.batch, arguments.repeats, threads,
-                        arguments.device, pool)
+                compare(
+                    ParallelBeam(size, 60),
+                    arguments.batch,
+                    arguments.repeats,
+                    threads,
+                    arguments.device,
+                    pool,
+                )
     for size in (64, 96):
         beam = ParallelBeam(size, 59)  # a geometry that nothing has cached yet
         image = torch.zeros(1, size, size)

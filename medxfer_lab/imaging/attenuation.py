@@ -37,14 +37,14 @@ HOUNSFIELD: dict[str, float] = {
     "blood": 40.0,  # flowing blood, usual teaching value
     "haematoma": 77.5,  # NA, blood clot: 75 to 80
     "calcification": 400.0,  # dense end of the usual 100 to 400
-    "skull": 600.0,  # NA, cranial bone (both tables and the diploe between them)
+    "skull": 1000.0,  # NA, compact bone: marrow between its tables is drawn as scalp tissue
     "scalp": -25.0,  # half fat (NA: -60 to -120), half muscle (about 40)
 }
 #: what iodine in the lumen adds: NA has enhanced vessels at 90 to 100, flowing blood is at 40
 IODINE_HU = 55.0
 #: channels that a contrast agent reaches
 _ENHANCE = ("enhancing", "blood")
-#: foci above this are taken for calcified (Radiology's usual rule): calcium raises them, not density
+#: foci above this are taken for calcified: calcium raises them, not density
 _CALCIUM_HU = 100.0
 
 

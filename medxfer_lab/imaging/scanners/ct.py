@@ -48,11 +48,11 @@ class CT:
     quantise: counts are whole, Hounsfield units are rounded and clipped to -1024 ... 3071. False
         keeps them smooth, for finite differences.
 
-    Outside the circle of the field of view the image is air, -1000.
+    The detector is wide enough for the corners of the field of view.
     """
 
     name: str
-    photons: float = 2e5
+    photons: float = 3e5
     kernel: str = "smooth"
     views: int = 180
     energy_kev: float = TABLE_ENERGY_KEV
@@ -86,15 +86,16 @@ class CT:
         noise is reparametrised (:func:`~medxfer_lab.imaging.scanners.photons.poisson_counts`),
         rounding is passed straight through, clipping stops it.
         """
-        expected = self.expected_counts(fractions)
-        if math.isinf(self.photons):
-            return self._store(self.reconstruct(expected))
-        normal = standard_normals(seed, ids, tuple(expected.shape[1:]))
-        return self._store(self.reconstruct(poisson_counts(expected, normal, self.quantise)))
+        counts = self.expected_counts(fractions)
+        if self.noisy:
+            normal = standard_normals(seed, ids, tuple(counts.shape[1:]))
+            counts = poisson_counts(counts, normal, self.quantise)
+        return self._store(self.reconstruct(counts, fractions.shape[-1]))
 
     def expected_counts(self, fractions: Tensor) -> Tensor:
-        """Mean photons per ray: (n, 11, H, H) -> (n, views, H); relative to 1 without noise."""
-        if fractions.ndim != 4 or fractions.shape[1] != len(CHANNELS):
+        """Mean photons per ray: (n, 11, H, H) -> (n, views, detectors); of 1 without noise."""
+        square = fractions.ndim == 4 and fractions.shape[-2] == fractions.shape[-1]
+        if not square or fractions.shape[1] != len(CHANNELS):
             raise ValueError(
                 f"fractions have shape {tuple(fractions.shape)}; expected (n, {len(CHANNELS)}, "
                 "size, size) from a view with plane 'axial'"
@@ -105,9 +106,11 @@ class CT:
         line = self._beam(size).project(attenuation) * self.view.spacing_mm(size)
         return self._incident * torch.exp(-line)
 
-    def reconstruct(self, counts: Tensor) -> Tensor:
-        """From photons per ray to Hounsfield units: (n, views, H) -> (n, 1, H, H), not rounded."""
-        size = counts.shape[-1]
+    def reconstruct(self, counts: Tensor, size: int) -> Tensor:
+        """Hounsfield units from photons per ray: (n, views, detectors) -> (n, 1, size, size).
+
+        Not rounded, not clipped.
+        """
         line = log_transform(counts, self._incident) if self.noisy else -torch.log(counts)
         attenuation = self._beam(size).backproject(line, self.kernel) / self.view.spacing_mm(size)
         return to_hounsfield(attenuation, self.energy_kev)[:, None]
@@ -122,7 +125,7 @@ class CT:
         return self.photons if self.noisy else 1.0
 
     def _beam(self, size: int) -> ParallelBeam:
-        return ParallelBeam(size, self.views)
+        return ParallelBeam(size, self.views, detectors=math.ceil(math.sqrt(2) * size) + 1)
 
     def _store(self, hounsfield: Tensor) -> Tensor:
         if not self.quantise:
@@ -153,8 +156,8 @@ def to_int16(hounsfield: Tensor) -> Tensor:
 
 
 #: routine head scan: enough photons, smooth kernel
-CT_ROUTINE = CT("Vendor A routine head", photons=4e5, kernel="smooth")
+CT_ROUTINE = CT("Vendor A routine head", photons=3e5, kernel="smooth")
 #: fewer photons and a sharp kernel: noisy, crisp
 CT_SHARP_LOW_DOSE = CT("Vendor B sharp low dose", photons=1e5, kernel="sharp")
 #: routine scan after contrast agent
-CT_CONTRAST = CT("Vendor A head with contrast", photons=4e5, contrast_hu=IODINE_HU)
+CT_CONTRAST = CT("Vendor A head with contrast", photons=3e5, contrast_hu=IODINE_HU)

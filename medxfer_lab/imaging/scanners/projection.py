@@ -49,10 +49,10 @@ class ParallelBeam:
     angles: number of views, equally spaced over 180 degrees from 0, or the views in degrees. At 0
         degrees rays run along columns, and detector d sees column d.
     detectors: number of detector elements, one pixel wide, the axis over element detectors // 2;
-        None for ``size``.
+        None for ``size``. From sqrt(2) size + 1 on they see the corners too.
 
-    What lies outside the circle of radius size // 2 around the axis is not seen by all views, so
-    the reconstruction is 0 there.
+    What lies outside the circle of radius detectors // 2 around the axis is not seen by all views,
+    so the reconstruction is 0 there.
     """
 
     size: int
@@ -102,16 +102,15 @@ class ParallelBeam:
         if kernel is not None:
             sinograms = sinograms @ _filter(self, kernel).to(sinograms)
         else:
-            low, high = _beyond(self)
-            sinograms = torch.nn.functional.pad(sinograms, (low, high))
+            sinograms = torch.nn.functional.pad(sinograms, (0, _beyond(self)))
         return _apply(_backprojector(self), sinograms.flatten(1)).unflatten(
             1, (self.size, self.size)
         )
 
     def circle(self) -> np.ndarray:
-        """(size, size) bool: pixels that every view sees, at most size // 2 from the axis."""
+        """(size, size) bool: pixels that every view sees, at most detectors // 2 from the axis."""
         offset = np.arange(self.size) - self.size // 2
-        return offset[:, None] ** 2 + offset[None, :] ** 2 <= (self.size // 2) ** 2
+        return offset[:, None] ** 2 + offset[None, :] ** 2 <= (self.width // 2) ** 2
 
     def _check(self, name: str, values: Tensor, shape: tuple[int, int]) -> None:
         if values.ndim != 3 or tuple(values.shape[1:]) != shape:
@@ -122,17 +121,18 @@ class ParallelBeam:
             raise ValueError(f"{name} are {values.dtype}; convert them with .float()")
 
 
-def _beyond(beam: ParallelBeam) -> tuple[int, int]:
-    """How many detector positions the circle needs before the first and after the last one."""
-    radius, centre = beam.size // 2, beam.width // 2
-    return max(0, radius - centre), max(0, radius - (beam.width - 1 - centre))
+def _beyond(beam: ParallelBeam) -> int:
+    """How many detector positions the circle needs after the last one: 1 if their number is even.
+
+    Then the axis is over element width // 2, so elements reach from -width // 2 to width // 2 - 1.
+    """
+    return 1 - beam.width % 2
 
 
 @lru_cache(maxsize=8)
 def _filter(beam: ParallelBeam, kernel: str) -> Tensor:
-    """(detectors, low + detectors + high) matrix: discrete linear convolution with the filter."""
-    low, high = _beyond(beam)
-    target = np.arange(-low, beam.width + high)
+    """(detectors, detectors + beyond) matrix: discrete linear convolution with the filter."""
+    target = np.arange(beam.width + _beyond(beam))
     lag = np.abs(np.arange(beam.width)[:, None] - target[None, :])
     return torch.from_numpy(ramp_kernel(kernel, int(lag.max()) + 1)[lag])
 
@@ -172,13 +172,12 @@ def _corners(row: np.ndarray, column: np.ndarray, size: int):
 @lru_cache(maxsize=8)
 def _backprojector(beam: ParallelBeam) -> Operator:
     """(size^2, views * extended detectors): linear interpolation, circle and pi / views."""
-    low, high = _beyond(beam)
-    width = low + beam.width + high
+    width = beam.width + _beyond(beam)
     row, column = np.nonzero(beam.circle())
     y, x = row - beam.size // 2, column - beam.size // 2
     pixels, rays, weights = [], [], []
     for view, angle in enumerate(np.deg2rad(beam.angles_deg)):
-        position = x * math.cos(angle) - y * math.sin(angle) + beam.width // 2 + low
+        position = x * math.cos(angle) - y * math.sin(angle) + beam.width // 2
         # |position - centre| <= radius: rounding must not push the rim off the last detector
         position = position.clip(0, width - 1)
         left = np.floor(position).astype(np.int64).clip(max=width - 2)
@@ -187,9 +186,7 @@ def _backprojector(beam: ParallelBeam) -> Operator:
             rays.append(view * width + left + step)
             weights.append(weight * math.pi / len(beam.angles_deg))
     entries = np.concatenate(weights), (np.concatenate(pixels), np.concatenate(rays))
-    return Operator(
-        scipy.sparse.csr_matrix(entries, (beam.size**2, len(beam.angles_deg) * width))
-    )
+    return Operator(scipy.sparse.csr_matrix(entries, (beam.size**2, len(beam.angles_deg) * width)))
 
 
 class Operator:
