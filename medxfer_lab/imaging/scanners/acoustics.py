@@ -19,10 +19,10 @@ SOUND_SPEED = 1.54
 #: attenuation, dB per cm and MHz one way, taken as proportional to frequency.
 #: Brain: 0.6 for grey and white matter alike, as the benchmark media of Aubry et al. 2022 (JASA
 #: 152:1003) have it; nine bovine brains gave 0.55, white matter above grey. Gliosis, tumour and
-#: oedema get brain's value for want of their own. Fluid (as water), blood, skin, bone: doi
-#: 10.3390/diagnostics13050855, table 4; sources put bone anywhere from 1 to 15 (doi
-#: 10.3390/s23135942, table A2); calcification is given bone's.
-#: Clot: slope 0.43 (Shung, Fei and Ballard 1986, J Clin Ultrasound 14:269).
+#: oedema get brain's value for want of their own. Fluid (as water), blood, skin and air: doi
+#: 10.3390/diagnostics13050855, table 4. Bone: sources give anything from 1 (doi
+#: 10.3390/s23135942, table A2) to 15 (the former table); 8, between them, is our choice, and
+#: calcification gets it too. Clot: 0.43 (Shung, Fei and Ballard 1986, J Clin Ultrasound 14:269).
 ATTENUATION: dict[str, float] = {
     "csf": 0.0022,
     "grey_matter": 0.6,
@@ -32,11 +32,11 @@ ATTENUATION: dict[str, float] = {
     "enhancing": 0.6,
     "blood": 0.15,
     "haematoma": 0.43,
-    "calcification": 15.0,
-    "skull": 15.0,
+    "calcification": 8.0,
+    "skull": 8.0,
     "scalp": 0.35,
 }
-#: the same for air, which is what the tissue fractions leave (same table 4)
+#: the same for air, which is what the tissue fractions leave
 AIR_ATTENUATION = 7.5
 
 #: power scattered back, dB relative to white matter. *Ranks* are from the literature: ventricles
@@ -56,20 +56,19 @@ ECHOGENICITY: dict[str, float] = {
     "enhancing": 9.0,
     "blood": -12.0,
     "haematoma": 6.0,
-    "calcification": 15.0,
-    "skull": 15.0,
+    "calcification": 25.0,
+    "skull": 25.0,
     "scalp": 3.0,
 }
 _SILENCE = 1e-10  # power of what scatters nothing (air): -100 dB keeps its square root smooth
 
-#: acoustic impedance density x speed, MRayl: fluid as water, 1000 kg/m3 x 1500 m/s; soft tissue
-#: 1040 x 1560 (media of Aubry et al. 2022); bone and calcification 6.5 (doi 10.3390/s23135942,
-#: table A2)
+#: acoustic impedance, density x speed of sound in MRayl, of the benchmark media of Aubry et al.
+#: 2022: water 1.0 x 1.5 for fluid, brain 1.04 x 1.56 for all soft tissue, cortical bone 1.85 x 2.8
 IMPEDANCE: dict[str, float] = {
-    tissue: {"csf": 1.5, "calcification": 6.5, "skull": 6.5}.get(tissue, 1.622)
+    tissue: {"csf": 1.5, "calcification": 5.18, "skull": 5.18}.get(tissue, 1.622)
     for tissue in CHANNELS
 }
-AIR_IMPEDANCE = 0.0004
+AIR_IMPEDANCE = 0.0004  # 1.2 kg/m3 x 343 m/s
 
 
 def _mix(fractions: Tensor, table: dict[str, float], air: float) -> Tensor:
