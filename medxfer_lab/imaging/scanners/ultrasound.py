@@ -168,8 +168,7 @@ class Ultrasound:
     def grid(self, height: int, width: int) -> Grid:
         """The fine grid of an image: at least two samples a full width at half amplitude."""
         spacing = self.view.spacing_mm(width)
-        depth = (torch.arange(height) + 0.5) * spacing
-        lateral = self.lateral_fwhm_mm(depth)
+        lateral = self.lateral_fwhm_mm(torch.linspace(0, height * spacing, 1000))
         axial_count = _odd(2 * spacing / self.axial_fwhm_mm)
         lateral_count = _odd(2 * spacing / float(lateral.min()))
         reach = 3 / _FWHM / spacing  # three standard deviations, in pixels

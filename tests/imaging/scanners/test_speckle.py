@@ -62,6 +62,12 @@ def test_constants_are_those_of_rayleigh_and_gumbel():
     assert pytest.approx(float(kurtosis)) == RAYLEIGH_LOG_KURTOSIS
 
 
+def test_standard_errors_of_one_cell():
+    """Exact for the ratio: the variance of I^2 - 4 I + 2 under an exponential intensity is 4."""
+    assert pytest.approx(2) == RATIO_SE
+    assert pytest.approx(1.359, abs=1e-3) == SNR_SE
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_independent_rayleigh_samples(seed):
     found = speckle_statistics(torch.from_numpy(np.abs(circular_gaussian(seed, (300, 200)))))
