@@ -81,7 +81,7 @@ def picture_of(
     """The picture of a parsed file."""
     found = layout(scan, limits)
     if frame is not None and not 0 <= frame < found.frames:
-        raise ValueError(f"frame is {frame}; '{scan.path}' has frames 0 to {found.frames - 1}")
+        raise refusal(scan.path, f"frame {frame} was asked for", f"0 to {found.frames - 1}")
     header, notes = scan.header, []
     given = scale_of(scan, found)
     scale = given if rescale else Scale()
@@ -127,7 +127,7 @@ def _pixels(
     frames = list(range(found.frames)) if frame is None else [frame]
     channels = 3 if palette is not None else found.samples
     arrays: Iterator[np.ndarray] = decoded(scan, found, limits, frame)
-    pixels = None
+    pixels, place = None, -1
     for place, (index, stored) in enumerate(zip(frames, arrays)):
         if pixels is None:  # only now: the first frame could be decoded
             pixels = torch.empty(len(frames), channels, found.rows, found.columns)
@@ -137,8 +137,8 @@ def _pixels(
         with np.errstate(over="ignore"):  # what float32 cannot hold is found by check_finite
             channel_first = values.transpose(2, 0, 1).astype(np.float32)
         pixels[place] = torch.from_numpy(channel_first)
-    if pixels is None:
-        raise refusal(scan.path, "no frame could be decoded")
+    if pixels is None or place + 1 < len(frames):
+        raise refusal(scan.path, f"only {place + 1} frames could be decoded", f"{len(frames)}")
     return pixels
 
 

@@ -16,10 +16,11 @@ from medxfer_lab.imaging.archive.dicom import LOGGERS, picture_of, read_dicom
 from medxfer_lab.imaging.archive.dicom_file import PREAMBLE, DicomFile, parse
 from medxfer_lab.imaging.archive.dicom_pixels import Layout, layout
 from medxfer_lab.imaging.archive.errors import refusal, shown
-from medxfer_lab.imaging.archive.image import Picture
+from medxfer_lab.imaging.archive.image import Picture, pointing
 from medxfer_lab.imaging.archive.limits import DEFAULT_LIMITS, Limits, guarded, opened, quiet
 
 GAP = 1.5  # a step of more than this many usual steps is called a gap
+PARALLEL = 0.01  # directions that differ by less, in each component, are one
 UNEVEN = 0.05  # steps that differ by a larger share of the usual one are noted
 
 
@@ -47,23 +48,15 @@ def read_folder_of_dicom(
             "DICOM files with pixels",
             "for PNG or JPEG files use the reader of image folders",
         )
-    groups: dict[tuple, list[_Slice]] = defaultdict(list)
-    for one in slices:
-        groups[one.group].append(one)
-    parts = defaultdict(int)
-    for key in groups:
-        parts[key[:2]] += 1
     pictures = []
-    for key in sorted(groups, key=str):
-        members = groups[key]
-        if len(members) == 1:
-            pictures.append(read_dicom(members[0].path, rescale=rescale, limits=limits))
-            continue
-        picture = _volume(folder, members, rescale, limits)
-        if parts[key[:2]] > 1:
-            note = f"its series holds {parts[key[:2]]} directions of slices, read one by one"
-            picture = replace(picture, notes=(*picture.notes, note))
-        pictures.append(picture)
+    for series in _by_series(slices):
+        parts = _by_direction(series)
+        for members in parts:
+            picture = _picture(folder, members, rescale, limits)
+            if len(parts) > 1:
+                note = f"its series holds {len(parts)} stacks or single images, read one by one"
+                picture = replace(picture, notes=(*picture.notes, note))
+            pictures.append(picture)
     if left_out:
         note = f"{left_out} files of the folder hold no DICOM image and were left out"
         pictures[0] = replace(pictures[0], notes=(*pictures[0].notes, note))
@@ -74,11 +67,12 @@ def read_folder_of_dicom(
 class _Slice:
     """A file's place, from its header; the pixels stay on disk.
 
-    group: (patient, series, direction or file): what it belongs to. height: mm along the normal.
+    series: (patient, series) it belongs to. turned: directions of its axes, None if it is an image
+    of its own. height: mm along the normal.
     """
 
     path: Path
-    group: tuple
+    series: tuple[str, str]
     found: Layout
     spacing: tuple[float, float] | None
     place: np.ndarray | None
@@ -129,18 +123,41 @@ def _is_dicom(path: Path, limits: Limits) -> bool:
 def _slice(path: Path, scan: DicomFile, found: Layout) -> _Slice:
     header = scan.header
     place, turned = geometry.position(header), geometry.directions(header)
-    alone = place is None or turned is None or found.frames > 1
-    series = header.get("SeriesInstanceUID")
-    direction = str(path) if alone or not series else tuple(turned.round(2).ravel() + 0.0)
-    patient = str(header.get("PatientID", "") or "")
-    return _Slice(
-        path,
-        (patient, str(series), direction),
-        found,
-        geometry.in_plane_spacing(header, []),
-        place,
-        turned,
-    )
+    series = str(header.get("SeriesInstanceUID") or "")
+    patient = str(header.get("PatientID") or "")
+    if place is None or found.frames > 1 or not series:
+        turned = None
+    spacing = geometry.in_plane_spacing(header, [])
+    return _Slice(path, (patient, series), found, spacing, place, turned)
+
+
+def _by_series(slices: list[_Slice]) -> list[list[_Slice]]:
+    groups: dict[tuple[str, str], list[_Slice]] = defaultdict(list)
+    for one in slices:
+        groups[one.series].append(one)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _by_direction(series: list[_Slice]) -> list[list[_Slice]]:
+    """Stacks of parallel slices, and images of their own, in the order of the files."""
+    stacks: list[list[_Slice]] = []
+    for one in series:
+        for stack in stacks if one.turned is not None else []:
+            first = stack[0].turned
+            if first is not None and np.abs(one.turned - first).max() < PARALLEL:
+                stack.append(one)
+                break
+        else:
+            stacks.append([one])
+    return stacks
+
+
+def _picture(
+    folder: str | os.PathLike, members: list[_Slice], rescale: bool, limits: Limits
+) -> Picture:
+    if len(members) == 1:
+        return read_dicom(members[0].path, rescale=rescale, limits=limits)
+    return _volume(folder, members, rescale, limits)
 
 
 def _volume(
@@ -152,7 +169,8 @@ def _volume(
     for one in members[1:]:
         _same(one.path, "size", _size(one.found), _size(first.found))
         _same(one.path, "spacing", one.spacing, first.spacing)
-        _same(one.path, "photometric interpretation", one.found.photometric, _kind(first))
+        kinds = one.found.photometric, first.found.photometric
+        _same(one.path, "photometric interpretation", *kinds)
     channels = 3 if first.found.photometric == "PALETTE COLOR" else first.found.samples
     limits.check_shape(
         folder, (len(members), channels, first.found.rows, first.found.columns), "the series"
@@ -165,7 +183,7 @@ def _volume(
         if pixels is None:
             pixels = torch.empty(len(members), *picture.pixels.shape[1:])
         pixels[place] = picture.pixels[0]
-        pictures.append(replace(picture, pixels=picture.pixels[:, :, :1, :1]))
+        pictures.append(replace(picture, pixels=picture.pixels[:, :, :1, :1].clone()))
         _same(one.path, "units", picture.units, pictures[0].units)
     shared = [n for n in pictures[0].notes if all(n in other.notes for other in pictures)]
     scales = {tuple(n for n in other.notes if n.startswith("rescaled")) for other in pictures}
@@ -186,10 +204,6 @@ def _size(found: Layout) -> str:
     return f"{found.rows} x {found.columns} x {found.samples}"
 
 
-def _kind(one: _Slice) -> str:
-    return one.found.photometric
-
-
 def _same(path: Path, what: str, value: object, first: object) -> None:
     same = value == first
     if isinstance(value, tuple) and isinstance(first, tuple):
@@ -205,8 +219,6 @@ def _same(path: Path, what: str, value: object, first: object) -> None:
 
 def _steps(folder: str | os.PathLike, members: Sequence[_Slice]) -> tuple[float, list[str]]:
     """The usual distance between slices, and what is odd about the others."""
-    from medxfer_lab.imaging.archive.image import pointing
-
     heights = np.array([one.height for one in members])
     steps = np.diff(heights)
     usual = float(np.median(steps))
