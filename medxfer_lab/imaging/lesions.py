@@ -187,8 +187,8 @@ class Lesion:
     @property
     def reach_mm(self) -> float:
         """Beyond this distance from the centre it is nowhere more than 2e-6 of what it fills."""
-        if self.name in ("vessel", "tube"):
-            return max(VESSEL_HALF_LENGTH_MM, TUBE_HALF_LENGTH_MM) + 8
+        if self.name == "vessel":
+            return VESSEL_HALF_LENGTH_MM + 8
         return 1.7 * self.radius_mm * self.halo * (1 + WAVES * self.irregularity) + 8
 
     def membership(self, offset_mm: Tensor, grow: float = 1.0) -> Tensor:

@@ -40,7 +40,6 @@ def tissue(
     whole = points.new_zeros(len(points), len(CHANNELS), *points.shape[1:-1])
     whole[:, : len(TISSUES)] = brain.sample(flat).reshape(len(points), -1, *points.shape[1:-1])
     inside = whole[:, : len(TISSUES)].sum(1)
-    _add_head(whole, patients, brain, flat, view)
     mask = torch.zeros_like(inside, dtype=torch.bool)
     slices = None
     if view.plane == "volume" and (patients.kind == KINDS.index("tube")).any():
@@ -48,6 +47,7 @@ def tissue(
     for i, lesion in patients.lesions():
         cut = None if slices is None else slices[i]
         _add_lesion(whole[i], mask[i], inside[i], lesion, points[i], cut)
+    _add_head(whole, 1 - inside, patients, brain, flat, view)
     return whole, mask
 
 
@@ -59,7 +59,7 @@ def _add_lesion(
     whole: (11, ...), mask, inside: (...), points: (..., 3); cut: (H, W, 3) points of the slice that
     a volume's tubes are made of.
     """
-    box = _box(points, lesion)
+    box = _box(points, lesion, TUBE_HALF_LENGTH_MM if cut is not None else 0.0)
     if box is None:
         return
     # views: what is written into them is written into the patient
@@ -86,14 +86,14 @@ def _replace(whole: Tensor, share: Tensor, inside: Tensor, channel: str) -> None
     whole[CHANNELS.index(channel)] += share * inside
 
 
-def _box(points: Tensor, lesion: Lesion) -> tuple[slice, ...] | None:
+def _box(points: Tensor, lesion: Lesion, further_mm: float) -> tuple[slice, ...] | None:
     """The part of a grid of points that a lesion reaches, found on every fourth point."""
     step = 4
     axes = points.ndim - 1
     coarse = points[(slice(None, None, step),) * axes]
     along = (points[(1,) + (0,) * (axes - 1)] - points[(0,) * axes]).norm()
     far = float(step * along * 1.5 * axes**0.5)  # warps stretch a cell by less than half
-    near = (coarse - lesion.centre_mm).norm(dim=-1) < lesion.reach_mm + far
+    near = (coarse - lesion.centre_mm).norm(dim=-1) < lesion.reach_mm + further_mm + far
     if not near.any():
         return None
     box = []
@@ -114,17 +114,19 @@ def _extruded(lesion: Lesion, points: Tensor, cut: Tensor) -> Tensor:
     return share * torch.sigmoid((TUBE_HALF_LENGTH_MM - height.abs()) / EDGE_MM * 2)
 
 
-def _add_head(whole: Tensor, patients: Patients, brain: Template, flat: Tensor, view: View) -> None:
+def _add_head(
+    whole: Tensor, room: Tensor, patients: Patients, brain: Template, flat: Tensor, view: View
+) -> None:
     """Lay fluid, skull and scalp around the brain, in place; under a probe, saline.
 
-    flat: (n, H, W, 3) points, a volume's slices stacked along H.
+    room: what the brain leaves of each pixel. flat: (n, H, W, 3) points, a volume's slices stacked
+    along H.
     """
     if view.plane != "probe" and not (patients.skull_mm > 0).any():
         return
     shape = whole[:, 0].shape
     distance = brain.distance(flat).reshape(shape)
     wide = (slice(None),) + (None,) * (len(shape) - 1)
-    room = 1 - whole[:, : len(TISSUES)].sum(1)  # what the brain leaves
 
     def beyond(edge: Tensor | float) -> Tensor:
         return torch.sigmoid((distance - edge) / _SOFT_MM)

@@ -175,7 +175,7 @@ def test_rescan_keeps_the_patients(cohort):
 def test_drawn_labels_are_bernoulli(cohort):
     """Chi-square over ten bins of eta: sum (observed - expected)^2 / variance, 10 degrees."""
     n = 6000
-    blank = replace(cohort, labels=torch.zeros(n))
+    blank = Cohort(torch.zeros(n, 1, 1, 1), torch.zeros(n), torch.arange(n))
     eta = torch.from_numpy(np.random.default_rng(0).beta(0.6, 0.9, n))
     drawn = blank.draw_labels(eta, seed=1)
     assert torch.equal(drawn.eta, eta)
