@@ -161,12 +161,11 @@ def visible_calcification_ml(
     return max(4 / 3 * math.pi * radius**3, concentrated) / 1000
 
 
-def contrast_to_noise(pictures: Tensor, footprints: Tensor) -> Tensor:
-    """How far a shadow stands out of its surroundings as they are, anatomy and noise together.
+def local_contrast(pictures: Tensor, footprints: Tensor) -> Tensor:
+    """How a shadow differs from its surroundings: mean inside it minus mean of a ring around it.
 
-    (mean inside the shadow - mean of the ring around it) / standard deviation of the ring; the ring
-    is 2 to 4 pixels away from the shadow. Linear in the stored value, so the sign is that of the
-    photometric interpretation.
+    The ring is 2 to 4 pixels away from the shadow. In stored values, so the sign is that of the
+    photometric interpretation. Without a lesion this is what anatomy alone puts there.
 
     pictures: (n, 1, H, W). footprints: (n, H, W) bool. Returns (n,), NaN where there is no shadow.
     """
@@ -177,11 +176,23 @@ def contrast_to_noise(pictures: Tensor, footprints: Tensor) -> Tensor:
         return wide[:, 0] > 0
 
     ring = grown(4) & ~grown(1)
-    result = []
-    for picture, inside, around in zip(pictures[:, 0], footprints, ring):
-        near = picture[around]
-        result.append((picture[inside].mean() - near.mean()) / near.std())
-    return torch.stack(result)
+    pairs = zip(pictures[:, 0], footprints, ring)
+    return torch.stack([p[inside].mean() - p[around].mean() for p, inside, around in pairs])
+
+
+def detectability_index(present: Tensor, absent: Tensor) -> float:
+    """d' = difference of the means over the root mean of the variances, of (n,) scores each.
+
+    An observer who goes by a normally distributed score tells present from absent with an area
+    under the curve of Phi(d' / sqrt 2): d' = 1.81 is .90. NaN scores are left out.
+    """
+    present, absent = present[~present.isnan()], absent[~absent.isnan()]
+    if len(present) < 2 or len(absent) < 2:
+        raise ValueError(
+            f"{len(present)} scores with and {len(absent)} without; a spread needs at least 2 each"
+        )
+    spread = ((present.var() + absent.var()) / 2).sqrt()
+    return float((present.mean() - absent.mean()) / spread)
 
 
 def _excess(radiograph: Radiograph) -> float:
