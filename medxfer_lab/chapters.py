@@ -23,13 +23,17 @@ class Chapter:
 
 CHAPTERS: tuple[Chapter, ...] = (Chapter("bias_variance", "The bias-variance bargain"),)
 
+#: not a chapter: pages about the floor (how pictures are made, how fast training is), which have
+#: experiments, figures and records as well
+REFERENCE = Chapter("reference", "Reference")
+
 
 def chapter(name: str) -> Chapter:
     """The chapter called `name`; an unknown name is a ValueError that lists the known ones."""
-    for known in CHAPTERS:
+    for known in (*CHAPTERS, REFERENCE):
         if known.name == name:
             return known
-    names = ", ".join(known.name for known in CHAPTERS)
+    names = ", ".join(known.name for known in (*CHAPTERS, REFERENCE))
     raise ValueError(f"no chapter is called {name!r}; the chapters are: {names}")
 
 

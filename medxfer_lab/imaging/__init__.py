@@ -10,11 +10,12 @@ from medxfer_lab.imaging.hospitals import Criterion, Hospital, rescan
 from medxfer_lab.imaging.lesions import HEALTHY, Burden, Disease
 from medxfer_lab.imaging.patients import ADULTS, Patients, Population, draw_patients
 from medxfer_lab.imaging.rendering import tissue
-from medxfer_lab.imaging.scanners import FLAIR, MRI, T1
+from medxfer_lab.imaging.scanners import CT, FLAIR, MRI, T1, Radiograph, Ultrasound
 
 __all__ = [
     "ADULTS",
     "Burden",
+    "CT",
     "Cohort",
     "Criterion",
     "Disease",
@@ -24,7 +25,9 @@ __all__ = [
     "MRI",
     "Patients",
     "Population",
+    "Radiograph",
     "T1",
+    "Ultrasound",
     "View",
     "draw_patients",
     "normalize",

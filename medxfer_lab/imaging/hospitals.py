@@ -84,7 +84,7 @@ def _image(
                 here = which[part] == index
                 if here.any():
                     images[part[here]] = scanner.acquire(fractions[here], chunk.ids[here], seed)
-                    flat = scanner.project_mask(mask[here]) if mask.ndim == 4 else mask[here]
+                    flat = scanner.footprint(mask[here]) if mask.ndim == 4 else mask[here]
                     masks[part[here]] = flat
     spacing = torch.tensor([s.view.spacing_mm(size) for s in scanners])[which]
     return Cohort(

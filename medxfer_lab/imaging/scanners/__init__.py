@@ -4,6 +4,34 @@ A scanner is a frozen dataclass of physical parameters with units. Vendors are n
 """
 
 from medxfer_lab.imaging.scanners.base import Scanner
-from medxfer_lab.imaging.scanners.mri import FLAIR, MRI, T1
+from medxfer_lab.imaging.scanners.ct import CT, CT_CONTRAST, CT_ROUTINE, CT_SHARP_LOW_DOSE
+from medxfer_lab.imaging.scanners.mri import FLAIR, FLAIR_3T, MRI, PD, T1, T1_3T, T1_POST, T2
+from medxfer_lab.imaging.scanners.radiograph import (
+    RADIOGRAPH_FRONTAL,
+    RADIOGRAPH_LATERAL,
+    Radiograph,
+)
+from medxfer_lab.imaging.scanners.ultrasound import CURVED_8, LINEAR_12, PHASED_5, Ultrasound
 
-__all__ = ["FLAIR", "MRI", "Scanner", "T1"]
+__all__ = [
+    "CT",
+    "CT_CONTRAST",
+    "CT_ROUTINE",
+    "CT_SHARP_LOW_DOSE",
+    "CURVED_8",
+    "FLAIR",
+    "FLAIR_3T",
+    "LINEAR_12",
+    "MRI",
+    "PD",
+    "PHASED_5",
+    "RADIOGRAPH_FRONTAL",
+    "RADIOGRAPH_LATERAL",
+    "Radiograph",
+    "Scanner",
+    "T1",
+    "T1_3T",
+    "T1_POST",
+    "T2",
+    "Ultrasound",
+]
