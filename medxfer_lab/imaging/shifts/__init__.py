@@ -28,6 +28,7 @@ from medxfer_lab.imaging.shifts.label import Resampled, resample
 from medxfer_lab.imaging.shifts.measures import (
     MEASURES,
     bright_area,
+    bright_level,
     brightness,
     central_fluid_area,
     head_size,
@@ -52,6 +53,7 @@ __all__ = [
     "ScannerError",
     "Selected",
     "bright_area",
+    "bright_level",
     "brightness",
     "central_fluid_area",
     "effective_sample_size",
