@@ -58,7 +58,7 @@ class Remote:
     most_bytes: int
 
     def __post_init__(self) -> None:
-        if Path(self.name).name != self.name or self.name.startswith("."):
+        if Path(self.name).name != self.name or self.name[:1] in ("", "."):
             raise ValueError(f"name is {self.name!r}; expected a plain file name")
         for url in self.urls:
             if urlsplit(url).scheme not in SCHEMES:

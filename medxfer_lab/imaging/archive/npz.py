@@ -83,7 +83,10 @@ def read(
             flat = _rows(path, stream, header, values, rows)
             if stream.read(1):  # also makes zipfile compare the checksum
                 raise refusal(path, f"{name} goes on after its last number")
-    return flat.astype(flat.dtype.newbyteorder("="), copy=False)
+    native = flat.astype(flat.dtype.newbyteorder("="), copy=False)
+    if native.dtype.kind == "U":
+        _check_text(path, name, native)
+    return native
 
 
 def _values(path, header: Header, rows: np.ndarray | None, limits: Limits) -> int:
@@ -135,6 +138,15 @@ def _rows(path, stream, header: Header, values: int, rows: np.ndarray | None) ->
         at = int(row) + 1
     _skip(path, stream, (header.shape[0] - at) * size)
     return kept.view(header.dtype).reshape(len(rows), *header.shape[1:])
+
+
+def _check_text(path: str | os.PathLike, name: str, text: np.ndarray) -> None:
+    """numpy makes a str of any 32 bits; one beyond Unicode makes the interpreter misbehave."""
+    codes = np.ascontiguousarray(text).reshape(-1).view(np.uint32)
+    bad = (codes > 0x10FFFF) | ((codes >= 0xD800) & (codes < 0xE000)) | ((codes > 0) & (codes < 32))
+    if bad.any():
+        code = int(codes[bad.argmax()])
+        raise refusal(path, f"{name} holds the character {code:#x}", "printable Unicode")
 
 
 def _exactly(path, stream, size: int) -> bytes:
