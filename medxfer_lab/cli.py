@@ -54,6 +54,17 @@ def pretrain(ctx: typer.Context) -> None:
     raise typer.Exit(int(room.main(ctx.args) or 0))
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    add_help_option=False,
+)
+def data(ctx: typer.Context) -> None:
+    """Real labelled images from MedMNIST: list, fetch, verify."""
+    from medxfer_lab.imaging.archive import cli as room
+
+    room.main(ctx.args)
+
+
 @app.command()
 def run(
     chapter: Annotated[str, typer.Argument(help="e.g. bias_variance")],

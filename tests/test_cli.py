@@ -28,7 +28,7 @@ def test_an_unknown_chapter_is_one_line_that_lists_the_known():
     done = medxfer("run", "nowhere")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "medxfer: no chapter is called 'nowhere'; the chapters are: bias_variance"
+        "medxfer: no chapter is called 'nowhere'; the chapters are: bias_variance, reference"
     )
 
 
@@ -74,3 +74,13 @@ def test_notebooks_check_fails_for_a_stale_one(tmp_path):
 def test_unknown_room(room):
     with pytest.raises(ValueError, match="theory, experiment, claims, figures, practice"):
         chapters.room("bias_variance", room)
+
+
+def test_data_reaches_its_room():
+    """`medxfer data` hands everything on, help and errors included."""
+    listed = medxfer("data", "list")
+    assert listed.returncode == 0 and "pneumoniamnist" in listed.stdout
+    assert "verify" in medxfer("data", "--help").stdout
+    wrong = medxfer("data", "fetch", "nosuchset")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("medxfer: there is no data set 'nosuchset'; there are ")
