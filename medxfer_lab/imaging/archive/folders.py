@@ -80,7 +80,7 @@ def cohort_from_pictures(pictures: Sequence[Picture], labels: Sequence) -> Cohor
     """Pictures read by the other readers, one frame or one volume each, and their labels.
 
     All must have one size and the same units (resize, window or normalise them first). Of volumes
-    (slices > 1) images are (n, C, D, H, W). spacing_mm and patient_ids are None unless every
+    images are (n, C, D, H, W). spacing_mm and patient_ids are None unless every
     picture has them.
     """
     if len(pictures) == 0 or len(pictures) != len(labels):
@@ -95,6 +95,14 @@ def cohort_from_pictures(pictures: Sequence[Picture], labels: Sequence) -> Cohor
             raise ArchiveError(
                 f"the pictures have different {what}: {sorted(found)[:4]}; expected one: bring "
                 "them to the same first"
+            )
+    for p in pictures:
+        if len(p) > 1 and not p.slices:
+            raise refusal(
+                p.source,
+                f"has {len(p)} frames that are no slices through a volume",
+                "one picture or one volume for each label",
+                "choose one frame: dataclasses.replace(picture, pixels=picture.pixels[:1])",
             )
     stack = torch.stack([p.pixels for p in pictures])  # (n, frames, C, H, W)
     volume = stack.shape[1] > 1

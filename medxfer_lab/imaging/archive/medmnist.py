@@ -201,7 +201,7 @@ def _units(path: Path, images: np.ndarray) -> str:
         return _UNITS[images.dtype.name][1]
     if images.dtype.kind == "f":
         low, high = float(images.min()), float(images.max())
-        if not max(abs(low), abs(high)) <= np.finfo(np.float32).max:  # so is NaN refused
+        if not max(abs(low), abs(high)) <= float(np.finfo(np.float32).max):  # so is NaN refused
             raise refusal(path, "images hold NaN, infinity or numbers beyond float32")
         if 0 <= low and high <= 1:
             return "[0, 1]"
