@@ -18,7 +18,27 @@ from medxfer_lab.imaging.scanners.relaxation import (
     t1_with_contrast_ms,
 )
 
-__all__ = ["FLAIR", "MRI", "PRESETS", "RELAXATION_1_5T", "T1", "at_field", "nulling_ti_ms"]
+__all__ = [
+    "CORVID",
+    "FLAIR",
+    "FLAIR_3T",
+    "FLAIR_CORVID",
+    "FLAIR_MERGANSER",
+    "MERGANSER",
+    "MRI",
+    "PD",
+    "PD_3T",
+    "PRESETS",
+    "RELAXATION_1_5T",
+    "T1",
+    "T1_3T",
+    "T1_POST",
+    "T1_POST_3T",
+    "T2",
+    "T2_3T",
+    "at_field",
+    "nulling_ti_ms",
+]
 
 
 @dataclass(frozen=True)
@@ -109,7 +129,8 @@ class MRI:
         height, width = fractions.shape[-2:]
         streams = [stream(seed, i) for i in ids]
         signals = [torch.as_tensor(self.signal(t), dtype=torch.float64) for t in CHANNELS]
-        clean = torch.einsum("c,nchw->nhw", torch.stack(signals).to(fractions), fractions)
+        weights = torch.stack([signal.to(fractions) for signal in signals])
+        clean = torch.einsum("c,nchw->nhw", weights, fractions)
         clean = clean * torch.exp(self._log_sensitivity(streams, clean))
         noise_sd = self.signal("white_matter") / self.snr
         noise = np.stack([s.standard_normal((2, height, width), dtype=np.float32) for s in streams])
@@ -133,9 +154,10 @@ class MRI:
     def _ghosts(self, image: Tensor, streams: list) -> Tensor:
         """Displace line by line of k-space: (n, H, W) real -> (n, H, W) complex."""
         width = image.shape[-1]
-        phase = torch.tensor([s.uniform(0, 2 * math.pi) for s in streams]).to(image)
-        frequency = torch.fft.fftfreq(width, self.view.spacing_mm(width)).to(image)  # cycles/mm
-        line = torch.fft.ifftshift(torch.arange(width)).to(image)  # lowest frequency first
+        kind = {"dtype": image.dtype, "device": image.device}
+        phase = torch.tensor([s.uniform(0, 2 * math.pi) for s in streams], **kind)
+        frequency = torch.fft.fftfreq(width, self.view.spacing_mm(width), **kind)  # cycles/mm
+        line = torch.fft.ifftshift(torch.arange(width, **kind))  # the most negative k is line 0
         theta = 2 * math.pi * self.motion_cycles * line / width + phase[:, None]  # (n, W)
         turn = -2 * math.pi * frequency * self.ghosting * torch.sin(theta)
         spectrum = torch.fft.fft(image, dim=-1)

@@ -268,7 +268,7 @@ def test_ghosts_are_bessel_s(width, cycles):
         filtered = np.fft.ifft(spectrum * special.jv(m, 2 * math.pi * frequency * amplitude))
         # exp(-i m theta_k) delays the picture by m cycles pixels
         expected += np.exp(-1j * m * start) * np.roll(filtered, round(m * cycles), axis=-1)
-    np.testing.assert_allclose(ghosted[0].numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(ghosted[0].numpy(), expected, rtol=0, atol=1e-12)
 
 
 def test_ghosts_of_a_bar_lie_where_theory_puts_them():
