@@ -20,6 +20,8 @@ PIXELS = {
     0x7FE00010: "PixelData",
 }
 UNDEFINED = 0xFFFFFFFF  # the length of encapsulated pixel data
+PIECES = 4  # reads that an element or an item takes
+DISORDER = 64  # elements out of order that a careless writer may leave
 AFTER = 1 << 20  # bytes allowed after deflated pixels: padding, signatures
 
 
@@ -62,7 +64,8 @@ def parse(path: str | os.PathLike, limits: Limits) -> DicomFile:
     from pydicom.filereader import read_dataset
 
     with opened(path, limits) as file:
-        start = Clipped(file, path, limits.header_bytes)
+        pieces = PIECES * limits.header_parts
+        start = Clipped(file, path, limits.header_bytes, pieces)
         if start.read(PREAMBLE)[128:] != b"DICM":
             raise refusal(
                 path,
@@ -75,19 +78,34 @@ def parse(path: str | os.PathLike, limits: Limits) -> DicomFile:
         source: Any = start
         if syntax == "1.2.840.10008.1.2.1.99":  # deflated
             file.seek(body)
-            source = io.BytesIO(inflated(file, path, limits.header_bytes, -15, short=True))
-        last: list[tuple[int, int]] = []
-
-        def reached(tag: int, vr: str | None, length: int) -> bool:
-            if tag >= min(PIXELS):
-                last.append((int(tag), int(length)))
-            return bool(last)
-
-        header = read_dataset(source, *_encoding(syntax), stop_when=reached)
-        tag, length = last[0] if last else (0, 0)
+            whole = inflated(file, path, limits.header_bytes, -15, short=True)
+            source = Clipped(io.BytesIO(whole), path, pieces=pieces)
+        walk = _Walk(path)
+        header = read_dataset(source, *_encoding(syntax), stop_when=walk.reached_pixels)
+        _check_items(path, header, limits)
+        tag, length = (walk.tag, walk.length) if walk.tag >= min(PIXELS) else (0, 0)
         return DicomFile(
             os.fspath(path), header, syntax, PIXELS.get(tag), source.tell(), length, body
         )
+
+
+class _Walk:
+    """The elements in turn as the parser comes to them: tags rise, up to the pixels."""
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path, self.tag, self.length, self.disorder = path, -1, 0, 0
+
+    def reached_pixels(self, tag: int, vr: str | None, length: int) -> bool:
+        self.disorder += int(tag) <= self.tag
+        if self.disorder > DISORDER:
+            raise refusal(
+                self.path,
+                f"its elements repeat or go back {self.disorder} times, last at {tag}",
+                "tags in rising order",
+                "the file is damaged: fetch it again",
+            )
+        self.tag, self.length = int(tag), int(length)
+        return self.tag >= min(PIXELS)
 
 
 def attach_pixels(scan: DicomFile, limits: Limits, expected: int) -> Dataset:
@@ -100,7 +118,8 @@ def attach_pixels(scan: DicomFile, limits: Limits, expected: int) -> Dataset:
             file.seek(scan.body)
             most = min(scan.start + expected + AFTER, limits.inflated_bytes)
             source = Clipped(io.BytesIO(inflated(file, scan.path, most, -15)), scan.path)
-        _check_length(scan, source.size - scan.start, expected)
+        head = 8 if _encoding(scan.syntax)[0] else 12  # tag, VR and length of the element
+        _check_length(scan, source.size - scan.start - head, expected)
         source.seek(scan.start)
         element = read_dataset(
             source,
@@ -135,6 +154,21 @@ def _check_length(scan: DicomFile, left: int, expected: int) -> None:
             f"{expected:,} for its rows, columns, frames and bits",
             "header or pixels are damaged: fetch it again",
         )
+
+
+def _check_items(path: str | os.PathLike, header: Dataset, limits: Limits) -> None:
+    """Sequences of a known length are parsed when they are asked for: count their items first."""
+    for tag in header.keys():
+        value = header.get_item(tag).value
+        if isinstance(value, bytes) and len(value) > limits.header_parts:
+            items = value.count(b"\xfe\xff\x00\xe0") + value.count(b"\xff\xfe\xe0\x00")
+            if items > limits.header_parts:
+                raise refusal(
+                    path,
+                    f"its element {tag} has {items:,} items",
+                    f"at most {limits.header_parts:,}",
+                    "if the file is right, pass Limits(header_parts=...) with a higher number",
+                )
 
 
 def _syntax(path: str | os.PathLike, meta: Dataset) -> str:

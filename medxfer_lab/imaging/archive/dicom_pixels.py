@@ -72,7 +72,8 @@ def layout(scan: DicomFile, limits: Limits) -> Layout:
             path,
             f"has no pixel data (it is {kind})",
             "an image",
-            "a DICOMDIR, a report or a treatment plan points to images: read those",
+            "a DICOMDIR, a report or a treatment plan points to images: read those; "
+            "an image without pixels was cut short",
         )
     photometric = str(header.get("PhotometricInterpretation", "") or "").strip().upper()
     if photometric not in GREY + COLOUR:
@@ -260,7 +261,10 @@ def _undecodable(scan: DicomFile, decoder, error: Exception) -> ArchiveError:
     others = "; ".join(decoder.missing_dependencies)
     way_out = "the pixels may be damaged: fetch the file again"
     if decoder.is_encapsulated and others:
-        way_out += f", or try another decoder ({others})"
+        if "does not support" in reason or "cannot decode" in reason:  # 12-bit JPEG in Pillow
+            way_out = f"install a decoder that can: {others}"
+        else:
+            way_out += f", or try another decoder ({others})"
     return refusal(
         scan.path,
         f"decoding its pixels ({scan.syntax_name}) failed: {shown(reason, 240)}",

@@ -101,7 +101,7 @@ def _files(folder: str | os.PathLike, limits: Limits) -> list[Path]:
     if not Path(folder).is_dir():
         raise refusal(folder, "is no folder", "a folder of DICOM files")
     found: list[Path] = []
-    for root, folders, names in os.walk(folder, followlinks=False):
+    for root, folders, names in os.walk(folder, onerror=_unreadable, followlinks=False):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(root, name) for name in sorted(names) if not name.startswith("."))
         found += [path for path in paths if path.is_file() and path.stat().st_size > 0]
@@ -113,6 +113,10 @@ def _files(folder: str | os.PathLike, limits: Limits) -> list[Path]:
                 "read its folders one by one, or pass Limits(files=...) with a higher number",
             )
     return found
+
+
+def _unreadable(error: OSError) -> None:
+    raise refusal(error.filename, f"cannot be listed ({error.strerror})", "a readable folder")
 
 
 def _is_dicom(path: Path, limits: Limits) -> bool:

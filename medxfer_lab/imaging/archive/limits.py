@@ -31,6 +31,7 @@ class Limits:
     channels x rows x columns; four bytes each as float32, so 2**28 is 1 GiB). edge: the longest
     side. frames: frames or slices. files: files of a folder. inflated_bytes: what a compressed
     file may unpack to. header_bytes: what may stand before the pixels.
+    header_parts: elements and items in it; each costs some 600 bytes of memory, however short.
     """
 
     file_bytes: int = 2**31
@@ -39,7 +40,8 @@ class Limits:
     frames: int = 2**14
     files: int = 2**17
     inflated_bytes: int = 2**30 + 2**20
-    header_bytes: int = 2**25
+    header_bytes: int = 2**24
+    header_parts: int = 2**18
 
     def check_shape(self, path: str | os.PathLike, shape: Sequence[int], what: str) -> int:
         """Number of values of ``shape`` (frames, channels, rows, columns), if it is allowed."""
@@ -114,10 +116,17 @@ class Clipped:
 
     A header field may announce 4 GiB; Python's files set that much memory aside before they look.
     Reading at ``end`` itself is refused when more bytes follow: a header that goes on for ever.
+    So is reading more than ``pieces`` times: a parser takes each element in pieces of its own.
     """
 
-    def __init__(self, file: BinaryIO, path: str | os.PathLike, most: int | None = None) -> None:
-        self.file, self.path = file, path
+    def __init__(
+        self,
+        file: BinaryIO,
+        path: str | os.PathLike,
+        most: int | None = None,
+        pieces: int | None = None,
+    ) -> None:
+        self.file, self.path, self.pieces = file, path, pieces
         self.size = file.seek(0, os.SEEK_END)
         self.end = self.size if most is None else min(most, self.size)
         file.seek(0)
@@ -131,6 +140,15 @@ class Clipped:
                 "the pixels to begin before that",
                 "if the file is right, pass Limits(header_bytes=...) with a higher number",
             )
+        if self.pieces is not None:
+            self.pieces -= 1
+            if self.pieces < 0:
+                raise refusal(
+                    self.path,
+                    "its header has more elements than any image needs",
+                    "fewer",
+                    "if the file is right, pass Limits(header_parts=...) with a higher number",
+                )
         return self.file.read(max(left, 0) if count is None or count < 0 else min(count, left))
 
     def seek(self, place: int, whence: int = os.SEEK_SET) -> int:
@@ -198,6 +216,11 @@ def guarded(path: str | os.PathLike, doing: str) -> Iterator[None]:
             way_out="pass lower Limits, or use a machine with more memory",
         ) from error
     except Exception as error:  # the libraries promise no type: anything from KeyError to OSError
+        behind: BaseException | None = error
+        while behind is not None:  # a library may have caught a refusal of ours
+            if isinstance(behind, ArchiveError):
+                raise behind from error
+            behind = behind.__cause__ or behind.__context__
         reason = " ".join(str(error).split())
         raise refusal(
             path,

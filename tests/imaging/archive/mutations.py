@@ -7,6 +7,8 @@ the start: half of the damage is done there, where it can mislead a reader.
 
 from __future__ import annotations
 
+import functools
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -86,17 +88,21 @@ KINDS: tuple[tuple[str, Damage], ...] = (
 )
 
 
+@functools.cache
 def gzip_bomb(size: int) -> bytes:
     """A gzip file of ``size`` zero bytes: a thousandth of that on disk."""
-    return _deflated(size, 31)
+    check, zeros = 0, bytes(1 << 20)
+    for _ in range(size >> 20):
+        check = zlib.crc32(zeros, check)
+    head = b"\x1f\x8b\x08" + bytes(6) + b"\xff"
+    return head + deflate_bomb(size) + struct.pack("<II", check, size)
 
 
 def deflate_bomb(size: int) -> bytes:
-    """A raw deflate stream of ``size`` zero bytes."""
-    return _deflated(size, -15)
+    """A raw deflate stream of ``size`` zero bytes (whole MiB), made in no time.
 
-
-def _deflated(size: int, wbits: int) -> bytes:
-    engine, zeros = zlib.compressobj(9, zlib.DEFLATED, wbits), bytes(1 << 20)
-    parts = [engine.compress(zeros) for _ in range(size >> 20)]
-    return b"".join((*parts, engine.flush()))
+    After a full flush the compressor starts afresh, so that one block may be repeated.
+    """
+    engine = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = engine.compress(bytes(1 << 20)) + engine.flush(zlib.Z_FULL_FLUSH)
+    return block * (size >> 20) + b"\x03\x00"  # an empty last block
