@@ -217,8 +217,9 @@ class Ultrasound:
         Each row's point-spread function has unit energy, so that many random scatterers of unit
         power give a field of unit power at every depth.
         """
-        transfer = _blur(self, grid, *scatterers.shape).to(scatterers.real)
-        return torch.fft.ifft(torch.fft.fft(scatterers) * transfer)
+        transfer = _blur(self, grid, *scatterers.shape, scatterers.real.dtype)
+        spectrum = torch.fft.fft(scatterers)
+        return torch.fft.ifft(spectrum.mul_(transfer.to(spectrum.device)))
 
     def pulse(self, grid: Grid) -> Tensor:
         """The pulse's envelope sampled along depth, unit energy: (taps,) float64, odd length."""
@@ -336,8 +337,8 @@ def _circular_gaussian(draw: np.random.Generator, shape: tuple[int, int]) -> Ten
 
 
 @lru_cache(maxsize=8)
-def _blur(scanner: Ultrasound, grid: Grid, rows: int, columns: int) -> Tensor:
-    """The beam's transfer function per row of the fine grid, unit energy: float64 (rows, columns).
+def _blur(scanner: Ultrasound, grid: Grid, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """The beam's transfer function per row of the fine grid, unit energy: (rows, columns).
 
     The same for all patients of a scanner, and costly next to the rest of an image: kept.
     """
@@ -345,7 +346,7 @@ def _blur(scanner: Ultrasound, grid: Grid, rows: int, columns: int) -> Tensor:
     sigma = scanner.lateral_fwhm_mm(depth) / _FWHM
     frequency = 2 * math.pi * torch.fft.fftfreq(columns, grid.step_mm[1], dtype=torch.float64)
     transfer = torch.exp(-((sigma[:, None] * frequency) ** 2) / 2)
-    return transfer / transfer.square().mean(1, keepdim=True).sqrt()
+    return (transfer / transfer.square().mean(1, keepdim=True).sqrt()).to(dtype)
 
 
 def _odd(at_least: float) -> int:

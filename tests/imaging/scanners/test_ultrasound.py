@@ -226,6 +226,16 @@ def test_a_speckle_covers_the_resolution_cell():
     assert area == pytest.approx(wanted, rel=0.1)
 
 
+def test_the_edges_of_the_image_are_like_its_middle():
+    """Sides and bottom have unit power, as tissue goes on there. The top row is the probe's."""
+    scanner = replace(PHASED_5, **QUIET)
+    envelope = scanner.envelope(uniform("white_matter", 48, n=12), torch.arange(12), 2)[:, 0]
+    power = envelope.square()
+    for edge in (power[:, 20:, :2], power[:, 20:, -2:], power[:, -2:]):
+        cells = edge.numel() / 12  # a speckle is 2.3 x 2.4 samples at the focus, 2.3 x 5.5 at most
+        assert float(edge.mean()) == pytest.approx(1, abs=4 / math.sqrt(cells))
+
+
 def test_the_pixels_of_a_sampled_image_are_fully_developed_and_averaged_ones_are_not():
     quiet = replace(PHASED_5, **QUIET, dynamic_range_db=400.0)  # nothing is clipped
     sampled = replace(quiet, pixels="sample")
