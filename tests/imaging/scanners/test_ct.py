@@ -78,7 +78,9 @@ def test_the_whole_chain_is_what_other_libraries_give(size):
     assert found.shape == (2, 1, size, size)
     for k, patient in enumerate((4, 9)):
         expected = by_scikit_image(scanner, fractions[k].numpy(), patient, 3)
-        assert np.abs(found[k, 0].numpy() - expected).max() < 0.5 + 1
+        apart = np.abs(found[k, 0].numpy() - expected)
+        assert apart.max() < 0.5 + 1
+        assert (apart < 0.5 + 1e-6).mean() > 0.99  # but for such a count, rounding is all
 
 
 @pytest.mark.parametrize("kernel", ["sharp", "smooth"])
