@@ -59,12 +59,9 @@ def load(
             f"{entry.filename(size)} is not in {places}: `medxfer data fetch {name} --size {size}` "
             "gets it, or set MEDXFER_DATA to the folder that holds it"
         )
-    bound = entry.most_bytes(size)  # the published files may be longer than what is usual
-    limits = replace(
-        limits,
-        file_bytes=max(limits.file_bytes, bound),
-        inflated_bytes=max(limits.inflated_bytes, bound),
-    )
+    if limits == DEFAULT_LIMITS:  # more, or less, than usual: what this set can hold
+        bound = entry.most_bytes(size)
+        limits = replace(limits, file_bytes=bound, inflated_bytes=bound)
     notes = _published_note(path, entry, size)
     images, labels = _arrays(path, f"{split}_images", f"{split}_labels", limits, most, seed)
     if images.shape[1:] != entry.shape(size) or images.dtype != np.uint8:

@@ -294,7 +294,7 @@ def test_volumes_become_a_cohort():
     assert cohort.spacing_mm.tolist() == [[2.0, 0.5, 0.25]] * 2
     assert cohort.labels.dtype == torch.float32
     cine = [picture(k, pixels=volume) for k in range(2)]
-    with pytest.raises(ArchiveError, match="3 frames that are no slices.*choose one frame"):
+    with pytest.raises(ArchiveError, match="3 frames that are no slices.*Choose one frame"):
         cohort_from_pictures(cine, [0, 1])
 
 
