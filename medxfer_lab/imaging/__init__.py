@@ -1,9 +1,14 @@
-"""A small imaging department: anatomy, patients, scanners, hospitals.
+"""A small imaging department: patients, scanners, hospitals and their shifts, and real files.
 
-Everything it makes is simulated, and nothing it makes is for clinical use.
+The way of a picture: `patients` are drawn, `rendering` turns them into tissue as a scanner's view
+(`geometry`) sees it, a scanner (`scanners`) turns tissue into pixels, a hospital (`hospitals`) adds
+labels; `shifts` makes another hospital of it; `archive` reads real files into the same `Cohort`;
+`normalize` brings pixels to the range that a network expects.
+
+What it makes itself is simulated, and nothing is for clinical use.
 """
 
-from medxfer_lab.imaging import normalize
+from medxfer_lab.imaging import diversity, normalize, shifts
 from medxfer_lab.imaging.cohort import Cohort
 from medxfer_lab.imaging.geometry import View
 from medxfer_lab.imaging.hospitals import Criterion, Hospital, rescan
@@ -29,8 +34,10 @@ __all__ = [
     "T1",
     "Ultrasound",
     "View",
+    "diversity",
     "draw_patients",
     "normalize",
     "rescan",
+    "shifts",
     "tissue",
 ]

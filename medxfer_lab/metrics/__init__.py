@@ -1,4 +1,4 @@
-"""Scores of predictions, decompositions of their error, and intervals for both.
+"""Scores of predictions, decompositions of their error, intervals for both, statistics of images.
 
 Array conventions: the last axis counts test patients; a leading axis, where there is one, counts
 training sets (m of them, independent). Labels are 0 or 1.
@@ -11,6 +11,16 @@ from medxfer_lab.metrics.decomposition import (
     decompose_log_loss,
     decompose_squared,
     naive_bias2_floor,
+)
+from medxfer_lab.metrics.image_statistics import (
+    Histogram,
+    RadialSpectrum,
+    Slope,
+    histogram_distance,
+    intensity_histogram,
+    radial_power_spectrum,
+    spectral_slope,
+    spectrum_distance,
 )
 from medxfer_lab.metrics.intervals import (
     Interval,
@@ -32,8 +42,11 @@ from medxfer_lab.metrics.terms import ErrorDecomposition
 __all__ = [
     "CrossedVariance",
     "ErrorDecomposition",
+    "Histogram",
     "Interval",
     "LabelWorth",
+    "RadialSpectrum",
+    "Slope",
     "auc",
     "bias2_standard_error",
     "bootstrap_interval",
@@ -43,11 +56,16 @@ __all__ = [
     "crossed_variance",
     "decompose_log_loss",
     "decompose_squared",
+    "histogram_distance",
+    "intensity_histogram",
     "label_worth",
     "log_loss",
     "mean_interval",
     "naive_bias2_floor",
     "paired_bootstrap_interval",
     "pseudo_value_interval",
+    "radial_power_spectrum",
+    "spectral_slope",
+    "spectrum_distance",
     "squared_calibration_error",
 ]

@@ -5,7 +5,22 @@ A scanner is a frozen dataclass of physical parameters with units. Vendors are n
 
 from medxfer_lab.imaging.scanners.base import Scanner
 from medxfer_lab.imaging.scanners.ct import CT, CT_CONTRAST, CT_ROUTINE, CT_SHARP_LOW_DOSE
-from medxfer_lab.imaging.scanners.mri import FLAIR, FLAIR_3T, MRI, PD, T1, T1_3T, T1_POST, T2
+from medxfer_lab.imaging.scanners.mri import (
+    FLAIR,
+    FLAIR_3T,
+    FLAIR_CORVID,
+    FLAIR_MERGANSER,
+    MRI,
+    PD,
+    PD_3T,
+    T1,
+    T1_3T,
+    T1_POST,
+    T1_POST_3T,
+    T2,
+    T2_3T,
+    at_field,
+)
 from medxfer_lab.imaging.scanners.radiograph import (
     RADIOGRAPH_FRONTAL,
     RADIOGRAPH_LATERAL,
@@ -21,9 +36,12 @@ __all__ = [
     "CURVED_8",
     "FLAIR",
     "FLAIR_3T",
+    "FLAIR_CORVID",
+    "FLAIR_MERGANSER",
     "LINEAR_12",
     "MRI",
     "PD",
+    "PD_3T",
     "PHASED_5",
     "RADIOGRAPH_FRONTAL",
     "RADIOGRAPH_LATERAL",
@@ -32,6 +50,9 @@ __all__ = [
     "T1",
     "T1_3T",
     "T1_POST",
+    "T1_POST_3T",
     "T2",
+    "T2_3T",
     "Ultrasound",
+    "at_field",
 ]
