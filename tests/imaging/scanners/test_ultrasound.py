@@ -12,6 +12,7 @@ from scipy import stats
 
 from medxfer_lab.imaging.anatomy import CHANNELS
 from medxfer_lab.imaging.scanners.acoustics import ATTENUATION, ECHOGENICITY, IMPEDANCE
+from medxfer_lab.imaging.scanners.echoes import beam, echo
 from medxfer_lab.imaging.scanners.speckle import (
     RAYLEIGH_LOG_KURTOSIS,
     RAYLEIGH_LOG_SD_DB,
@@ -89,7 +90,7 @@ def test_the_field_is_the_sum_over_scatterers():
         sigma_x = width / 2.354820 / grid.step_mm[1]
         spot = np.exp(-((rows - r) ** 2) / (2 * sigma_z**2) - (columns - c) ** 2 / (2 * sigma_x**2))
         expected += amplitude * spot / math.sqrt((spot**2).sum())
-    found = scanner.echo(scanner.beam(scatterers, grid), grid).numpy()
+    found = echo(scanner, beam(scanner, scatterers, grid), grid).numpy()
     # the pulse is cut at 3 standard deviations or later, exp(-4.5) = 1 % of its peak
     assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
 
@@ -102,7 +103,7 @@ def test_a_point_target_is_as_wide_as_the_formulas_say(scanner, share):
     row, column = int(share * grid.rows / 2), grid.columns // 2
     target = torch.zeros(grid.rows, grid.columns, dtype=torch.complex128)
     target[row, column] = 1
-    image = scanner.echo(scanner.beam(target, grid), grid).abs().numpy()
+    image = echo(scanner, beam(scanner, target, grid), grid).abs().numpy()
     depth = (row + 0.5) * grid.step_mm[0]
     across, along = image[row], image[:, column]
     assert full_width(along, grid.step_mm[0]) == pytest.approx(scanner.axial_fwhm_mm, rel=0.03)
@@ -125,13 +126,13 @@ def huygens_width(scanner, depth: float) -> float:
     wave = 2 * math.pi / scanner.wavelength_mm
     x = np.linspace(-6, 6, 2401)[:, None]
 
-    def beam(aperture: float, focus: float) -> np.ndarray:
+    def one_way(aperture: float, focus: float) -> np.ndarray:
         element = np.linspace(-aperture / 2, aperture / 2, 401)[None]
         path = np.hypot(x - element, depth) - np.hypot(element, focus)
         return np.abs(np.exp(1j * wave * path).sum(1))
 
     receive = min(scanner.aperture_mm, depth / scanner.f_number)
-    product = beam(scanner.aperture_mm, scanner.focus_mm) * beam(receive, depth)
+    product = one_way(scanner.aperture_mm, scanner.focus_mm) * one_way(receive, depth)
     return np.count_nonzero(product > product.max() / 2) * 12 / 2400
 
 
@@ -267,7 +268,7 @@ def excess(scanner, patients: int, size: int = 40) -> tuple[float, float, float]
         ratios.append(float(power.square().mean()))  # <A^2> is 1 by construction
     target = torch.zeros(grid.rows, grid.columns, dtype=torch.complex128)
     target[focus, grid.columns // 2] = 1
-    spot = scanner.echo(scanner.beam(target, grid), grid).abs()
+    spot = echo(scanner, beam(scanner, target, grid), grid).abs()
     per_node = scanner.scatterers * grid.step_mm[0] * grid.step_mm[1] / scanner.cell_mm2
     predicted = 2 * float(spot.pow(4).sum()) / per_node
     predicted *= float((1 / widening(scanner, rows, grid.step_mm[0])).mean())  # more in wider cells
