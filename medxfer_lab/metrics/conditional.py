@@ -120,7 +120,12 @@ def permuted_within(
 
 
 def logistic_fit(design: np.ndarray, y: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
-    """Fitted probabilities (n,) of y on design (n, k), intercept first and unpenalised.
+    """Fitted probabilities (n,) of y on design (n, k); see `logistic_coefficients`."""
+    return expit(design @ logistic_coefficients(design, y, ridge))
+
+
+def logistic_coefficients(design: np.ndarray, y: np.ndarray, ridge: float = 1e-3) -> np.ndarray:
+    """Logistic regression of y (n,) on design (n, k), intercept first and unpenalised: (k,).
 
     Newton's method on the log loss + ridge/2 |slopes|^2 (ridge counts patients, and keeps the
     fit finite where the classes can be separated).
@@ -138,7 +143,7 @@ def logistic_fit(design: np.ndarray, y: np.ndarray, ridge: float = 1e-3) -> np.n
         beta, converged, loss = beta - step, loss - new < 1e-10 * (1 + loss), new
         if converged:
             break
-    return expit(design @ beta)
+    return beta
 
 
 def penalised_loss(

@@ -44,7 +44,7 @@ def random_example(seed: int):
 
 
 def test_bound_holds_by_brute_force():
-    """800 random sets of scanners on up to 8 images; the best classifier of the scanner, and a random."""
+    """800 random mixtures, up to 8 images; the best classifier of the scanner and a random one."""
     ratios = []
     for seed in range(800):
         p, q, f, eta, rng = random_example(seed)
