@@ -92,10 +92,12 @@ def test_retries_go_on_within_one_call(site, tmp_path):
 
 
 def test_a_server_that_ignores_range_sends_it_all_again(site, tmp_path):
-    (tmp_path / f".{FILE}.part").write_bytes(b"x" * 1000)
     site.behave = lambda handler, data: answer(handler, 200, data)
-    assert get(tmp_path).read_bytes() == DATA
-    assert site.ranges == ["bytes=1000-"]
+    for k, size in enumerate((1000, len(DATA) + 1000)):  # the second would leave a tail behind
+        (tmp_path / f".{FILE}.part").write_bytes(b"x" * size)
+        assert get(tmp_path).read_bytes() == DATA
+        (tmp_path / FILE).unlink()
+        assert site.ranges[k:] == [f"bytes={size}-"]
 
 
 def test_a_server_that_answers_another_range(site, tmp_path):
