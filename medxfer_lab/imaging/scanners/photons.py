@@ -24,7 +24,7 @@ def poisson_counts(expected: Tensor, normal: Tensor, quantise: bool = True) -> T
     """Poisson counts as a function of their mean and of a standard normal draw (inverse method).
 
     The count is the quantile of Poisson(expected) at probability Phi(normal). Three orders of its
-    normal expansion, rounded down, give it (Giles 2016, ACM TOMS 42:10, section 2),
+    normal expansion, rounded down, give it (Giles, ACM Algorithm 955, doi:10.1145/2699466),
         q = m + sqrt(m) w + (1/3 + w^2/6) + (-w/36 - w^3/72)/sqrt(m)
             + (-8/405 + 7 w^2/810 + w^4/270)/m,         m = expected, w = normal,
     off by one in fewer than one draw of 1,000 at m = 10 and ever more rarely above; below 10 the

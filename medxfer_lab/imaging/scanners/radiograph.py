@@ -16,7 +16,7 @@ from medxfer_lab.imaging.scanners.photons import log_transform, poisson_counts, 
 #: axis of a volume (n, channels, D, H, W) along which the rays run
 PROJECTIONS = {"lateral": -1, "frontal": -2}
 PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2")
-#: a signal that stands out so many standard deviations is seen (Rose 1948, J. Opt. Soc. Am. 38:196)
+#: a signal that stands out so many standard deviations is seen: the rule of Rose (1948)
 ROSE_SNR = 5.0
 
 
