@@ -149,6 +149,8 @@ def _fill(part: Path, remote: Remote, timeout, attempts, pause, report) -> None:
             if attempt < attempts:
                 time.sleep(pause * 2 ** (attempt - 1))
     kept = ""
+    if part.exists() and part.stat().st_size == 0:
+        part.unlink()
     if part.exists():
         kept = f" {part.stat().st_size:,} bytes are kept: the same command goes on from there."
     tried = "; ".join(f"{url}: {reason}" for url, reason in reasons.items()) or "no address"

@@ -354,8 +354,8 @@ def test_interrupted_downloads(site, tmp_path, n):
     site.behave = cut_after(n)
     with pytest.raises(fetch.FetchError, match="could not be fetched"):
         fetched(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [".breastmnist.npz.part"]
-    assert (tmp_path / ".breastmnist.npz.part").read_bytes() == DATA[:n]
+    left = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    assert left == ({".breastmnist.npz.part": DATA[:n]} if n else {})
     TALLY["downloads: refused"] += 1
     site.behave = lambda *_: False
     fetched(tmp_path)
