@@ -35,6 +35,7 @@ SMALL = Limits(
 REASONS = {
     "a-pickle": "is no",
     "absurd-rows": "at most",
+    "more-rows-than-pixels": "PixelData holds 96 bytes; expected 112",
     "absurd-frames": "2,147,483,647 frames",
     "slope-overflows": "beyond float32",
     "file-element-of-4-gigabytes": "no pixel data",
@@ -98,13 +99,13 @@ def tried(reader, folder: Path, inputs) -> collections.Counter:
 
 # file: (damaged copies tried, refusals that there are at least)
 DICOM_SEEDS = {
-    "MR_small.dcm": (140, 40),
-    "MR_small_RLE.dcm": (140, 40),
-    "MR_small_jp2klossless.dcm": (140, 40),
-    "SC_rgb_small_odd_jpeg.dcm": (140, 40),
-    "rtdose_rle.dcm": (70, 20),
-    "liver_1frame.dcm": (70, 20),
-    "examples_palette.dcm": (70, 20),
+    "MR_small.dcm": (140, 60),
+    "MR_small_RLE.dcm": (140, 80),
+    "MR_small_jp2klossless.dcm": (140, 80),
+    "SC_rgb_small_odd_jpeg.dcm": (140, 80),
+    "rtdose_rle.dcm": (70, 40),
+    "liver_1frame.dcm": (70, 35),
+    "examples_palette.dcm": (70, 35),
 }
 
 
@@ -131,7 +132,7 @@ def nifti_seeds() -> dict[str, bytes]:
 def test_damaged_nifti(name, tmp_path, capfd, recwarn):
     data = nifti_seeds()[name]
     counts = tried(read_nifti, tmp_path, mutations.mutations(data, 4, 140, head=120))
-    assert counts["refused"] >= 40 and counts.total() == 140
+    assert counts["refused"] >= 60 and counts.total() == 140
     assert not recwarn.list and capfd.readouterr().err == ""
 
 
