@@ -7,6 +7,7 @@ import pytest
 
 from medxfer_lab.bias_variance import experiment
 from medxfer_lab.bias_variance.experiment import EXPERIMENTS, material, ridge
+from medxfer_lab.course import experiments
 from medxfer_lab.course import jobs as course_jobs
 from medxfer_lab.course.record import Record, differences
 
@@ -71,7 +72,7 @@ def test_other_circumstances_reuse_nothing(tiny, tmp_path, monkeypatch, what):
     reports = []
     original = course_jobs.run_jobs
     monkeypatch.setattr(
-        experiment, "run_jobs", lambda *a, **k: reports.append(original(*a, **k)) or reports[-1]
+        experiments, "run_jobs", lambda *a, **k: reports.append(original(*a, **k)) or reports[-1]
     )
     run(tmp_path)
     assert [(r.computed, r.reused) for r in reports] == [(6, 0)] * len(ridge.SCALINGS)
