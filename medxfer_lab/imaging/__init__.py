@@ -11,11 +11,12 @@ What it makes itself is simulated, and nothing is for clinical use.
 from medxfer_lab.imaging import diversity, normalize, shifts
 from medxfer_lab.imaging.cohort import Cohort
 from medxfer_lab.imaging.geometry import View
-from medxfer_lab.imaging.hospitals import Criterion, Hospital, rescan
+from medxfer_lab.imaging.hospitals import Criterion, Hospital
 from medxfer_lab.imaging.lesions import HEALTHY, Burden, Disease
 from medxfer_lab.imaging.patients import ADULTS, Patients, Population, draw_patients
 from medxfer_lab.imaging.rendering import tissue
 from medxfer_lab.imaging.scanners import CT, FLAIR, MRI, T1, Radiograph, Ultrasound
+from medxfer_lab.imaging.shifts import relabel, remix, resample, rescan, select
 
 __all__ = [
     "ADULTS",
@@ -37,7 +38,11 @@ __all__ = [
     "diversity",
     "draw_patients",
     "normalize",
+    "relabel",
+    "remix",
+    "resample",
     "rescan",
+    "select",
     "shifts",
     "tissue",
 ]

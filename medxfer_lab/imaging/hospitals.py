@@ -6,7 +6,7 @@ the criterion applied to the patient's latent burden, so prevalence is derived, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -58,12 +58,12 @@ class Hospital:
         pick = [np.random.default_rng((seed, 3, int(i))).random() for i in patients.ids]
         which = np.searchsorted(np.cumsum(weights / weights.sum()), pick, side="right")
         which = torch.from_numpy(which.clip(max=len(weights) - 1))
-        return _image(
+        return image_patients(
             patients, which, tuple(s for s, _ in self.scanners), self.criterion, seed, size
         )
 
 
-def _image(
+def image_patients(
     patients: Patients,
     which: Tensor,
     scanners: tuple[Scanner, ...],
@@ -71,6 +71,11 @@ def _image(
     seed: int,
     size: int,
 ) -> Cohort:
+    """Image patients, each on the scanner that ``which`` names, and label them by a criterion.
+
+    patients: n of them. which: (n,) index into scanners. seed: of the examinations. size: pixels
+    along the edge of each scanner's view.
+    """
     images = torch.zeros(len(patients), 1, size, size)
     masks = torch.zeros(len(patients), size, size, dtype=torch.bool)
     # scanners with the same view share the patients' tissue: rendering it is most of the work
@@ -100,25 +105,3 @@ def _image(
         source="simulated",
         spacing_mm=spacing[:, None].expand(-1, 2).clone(),
     )
-
-
-def rescan(cohort: Cohort, scanner: Scanner, seed: int) -> Cohort:
-    """The same patients on another scanner: new bias field, new noise, everything else kept.
-
-    The labels stay, for they belong to the patients. P(y | patient) is kept; P(y | image) is not
-    in general, because noise and contrast change what an image tells.
-    """
-    if cohort.patients is None:
-        raise ValueError(
-            f"the cohort from {cohort.source} has no simulated patients: only they can be rescanned"
-        )
-    size = cohort.images.shape[-1]
-    again = _image(
-        cohort.patients,
-        torch.zeros(len(cohort), dtype=torch.long),
-        (scanner,),
-        Criterion(),
-        seed,
-        size,
-    )
-    return replace(again, labels=cohort.labels, burden=cohort.burden, eta=cohort.eta)

@@ -4,6 +4,7 @@ Array conventions: the last axis counts test patients; a leading axis, where the
 training sets (m of them, independent). Labels are 0 or 1.
 """
 
+from medxfer_lab.metrics.conditional import conditional_domain_test, known_probability_test
 from medxfer_lab.metrics.crossed import CrossedVariance, crossed_variance
 from medxfer_lab.metrics.decomposition import (
     bias2_standard_error,
@@ -38,6 +39,17 @@ from medxfer_lab.metrics.scores import (
     squared_calibration_error,
 )
 from medxfer_lab.metrics.terms import ErrorDecomposition
+from medxfer_lab.metrics.two_sample import (
+    SignificanceTest,
+    binomial_interval,
+    classifier_test,
+    energy_test,
+    holm,
+    kolmogorov_smirnov_test,
+    monte_carlo_p_value,
+    prevalence_test,
+    rejection_rate,
+)
 
 __all__ = [
     "CrossedVariance",
@@ -46,25 +58,36 @@ __all__ = [
     "Interval",
     "LabelWorth",
     "RadialSpectrum",
+    "SignificanceTest",
     "Slope",
     "auc",
     "bias2_standard_error",
+    "binomial_interval",
     "bootstrap_interval",
     "brier",
     "calibration_error",
+    "classifier_test",
     "compare",
+    "conditional_domain_test",
     "crossed_variance",
     "decompose_log_loss",
     "decompose_squared",
+    "energy_test",
     "histogram_distance",
+    "holm",
     "intensity_histogram",
+    "known_probability_test",
+    "kolmogorov_smirnov_test",
     "label_worth",
     "log_loss",
     "mean_interval",
+    "monte_carlo_p_value",
     "naive_bias2_floor",
     "paired_bootstrap_interval",
+    "prevalence_test",
     "pseudo_value_interval",
     "radial_power_spectrum",
+    "rejection_rate",
     "spectral_slope",
     "spectrum_distance",
     "squared_calibration_error",

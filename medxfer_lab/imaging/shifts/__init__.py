@@ -10,7 +10,7 @@ covariate shift        p(y | x)        `select`: kept with a known probability o
 covariate shift        p(y | x) *      `remix`: another mixture of scanners (* as far as they can
                                        be told apart in the image: `scanner_error`)
 concept shift          p(x)            `relabel`: the same images, another criterion
-acquisition shift      p(y | patient)  `medxfer_lab.imaging.rescan`: the same patients on another
+acquisition shift      p(y | patient)  `rescan`: the same patients on another
                                        scanner; p(y | x) is not kept in general
 =====================  ==============  ==========================================================
 
@@ -20,9 +20,10 @@ same healthy ones. It is a label shift only in a special case: when nothing but 
 affected changes, and the criterion calls every one of the affected diseased and nobody else.
 
 The statements are about distributions. That they hold, and that the tests would have seen it if
-they did not, is measured in :mod:`medxfer_lab.reference.imaging.invariance`.
+they did not, is measured in :mod:`medxfer_lab.reference.experiment.invariance`.
 """
 
+from medxfer_lab.imaging.shifts.acquisition import rescan
 from medxfer_lab.imaging.shifts.concept import Relabelled, relabel
 from medxfer_lab.imaging.shifts.label import Resampled, resample
 from medxfer_lab.imaging.shifts.measures import (
@@ -64,6 +65,7 @@ __all__ = [
     "relabel",
     "remix",
     "resample",
+    "rescan",
     "scanner_error",
     "scanner_weights",
     "select",
