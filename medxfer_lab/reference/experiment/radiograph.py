@@ -111,6 +111,7 @@ def run(parameters: dict, runner) -> dict:
             "line_integral": line,
             "bound_visible_ml": visible_calcification_ml(radiograph, size, line),
             "volumes_ml": volumes,
+            "ideal_first_patient": values["ideal"][0],
             "by_volume": [
                 _at(radiograph, volume, size, line, {k: v[:, i] for k, v in values.items()})
                 for i, volume in enumerate(volumes)
