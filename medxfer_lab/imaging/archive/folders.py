@@ -213,6 +213,10 @@ def _check_count(folder: Path, rows: list[_Row], limits: Limits) -> None:
 
 def _inside(folder: Path, file: Path, table: Path | None = None) -> Path:
     """The file, if it lies in ``folder`` and is reached through no link."""
+    if not str(file).isprintable():
+        raise refusal(
+            table or folder, f"names {shown(str(file))}", "names that can be printed", "rename it"
+        )
     said = refusal(
         table or folder,
         f"names {shown(str(file))}, which is a link or lies outside '{folder}'",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medxfer_lab.imaging.archive.errors import refusal
-from medxfer_lab.imaging.archive.limits import DEFAULT_LIMITS, Limits, check_file, guarded
+from medxfer_lab.imaging.archive.limits import DEFAULT_LIMITS, Limits, guarded, opened
 
 FORMATS = ("PNG", "JPEG", "TIFF")
 #: no format here packs a picture more tightly than this many values into a byte
@@ -25,19 +26,22 @@ def read_picture(
     """One PNG, JPEG or TIFF file: (C, H, W) float32, its units, and notes on what was dropped."""
     import PIL.Image
 
-    length = check_file(path, limits)
+    # from memory: Pillow asks for as many bytes as a damaged header says, and a file on disk would
+    # set aside room for all of them
+    with opened(path, limits) as file:
+        data = file.read()
     with guarded(path, "reading the picture"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own bound on pixels; ours follows
-        with PIL.Image.open(path, formats=FORMATS) as image:
+        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             deep = image.mode in _DEEP
             colour = image.mode in _COLOUR and not grey
             shape = (1, 3 if colour else 1, height, width)
             values = limits.check_shape(path, shape, "the picture")
-            if values > DENSEST_FROM and values > DENSEST * length:
+            if values > DENSEST_FROM and values > DENSEST * len(data):
                 raise refusal(
                     path,
-                    f"claims {height:,} x {width:,} pixels in {length:,} bytes",
+                    f"claims {height:,} x {width:,} pixels in {len(data):,} bytes",
                     f"at most {DENSEST} in a byte",
                     "a file like this is damaged or made to exhaust memory",
                 )
@@ -49,7 +53,7 @@ def read_picture(
                 raise refusal(
                     path, f"holds {image.n_frames} pictures", "one", "save every page by itself"
                 )
-            notes = _dropped(path, image)
+            notes = _dropped(data, image)
             pixels = np.array(image if deep else image.convert("RGB" if colour else "L"))
     if deep and (pixels.min() < 0 or pixels.max() > 65535):
         raise refusal(path, f"reaches from {pixels.min()} to {pixels.max()}", "0 to 65535")
@@ -58,14 +62,13 @@ def read_picture(
     return (pixels.movedim(-1, 0).contiguous() if colour else pixels[None]), units, notes
 
 
-def _dropped(path, image) -> tuple[str, ...]:
+def _dropped(data, image) -> tuple[str, ...]:
     """What turning the picture into numbers loses."""
     notes = []
     if "A" in image.mode:
         notes.append("Transparency was dropped.")
     if image.mode == "RGB" and image.format == "PNG":
-        with open(path, "rb") as file:
-            head = file.read(25)  # signature, IHDR's length and name, width, height, bit depth
-        if head[24:] == b"\x10":
+        # after the signature, IHDR's length and name, width and height: bits of a channel
+        if data[24:25] == b"\x10":
             notes.append("Colour of 16 bits was read as 8 bits: Pillow keeps no more.")
     return tuple(notes)

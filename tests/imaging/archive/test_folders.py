@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -322,3 +323,22 @@ def test_pictures_that_do_not_fit(other, words):
         cohort_from_pictures([picture(0), picture(1)], [0])
     with pytest.raises(ArchiveError, match="0 pictures"):
         cohort_from_pictures([], [])
+
+
+def test_a_damaged_chunk_length_sets_no_memory_aside(tmp_path):
+    """A PNG whose palette claims 2 GiB: Pillow asks for all of it at once."""
+    good = png(4, 4, 8, 0, bytes(20))
+    claim = good[:33] + struct.pack(">I", 2**31 - 5) + b"iCCP" + good[33:]
+    (tmp_path / "x.png").write_bytes(claim)
+    tracemalloc.start()
+    with pytest.raises(ArchiveError):
+        read_picture(tmp_path / "x.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def test_names_that_cannot_be_printed(folder):
+    with pytest.raises(ArchiveError, match="names that can be printed. Rename it") as caught:
+        load_folder(folder, table(folder, "file,label\nill/\x1b[2Jx.png,1\n"))
+    assert str(caught.value).isprintable()
