@@ -7,6 +7,7 @@ from medxfer_lab.reference.figures.explorers import (
     ct_dose,
     mri_contrast,
     same_patient,
+    tissue_map,
     ultrasound_depth,
 )
 from medxfer_lab.reference.figures.gallery import gallery, regions
@@ -39,6 +40,7 @@ __all__ = [
     "regions",
     "right_by_arm",
     "same_patient",
+    "tissue_map",
     "tube_or_metastasis",
     "ultrasound_depth",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 
 import matplotlib.pyplot as plt
 import torch
@@ -46,6 +45,7 @@ TISSUE_COLOURS = {
     "skull": "#F5EFD6",
     "scalp": "#C8A27C",
 }
+#: sequences of :func:`mri_contrast` by what the page calls them
 SEQUENCES = {"T1": T1, "T1 + agent": T1_POST, "T2": T2, "PD": mri.PD, "FLAIR": FLAIR}
 _SIGNALS = {
     "csf": "fluid",
@@ -72,13 +72,13 @@ def mri_contrast(sequence: str, field: float) -> Figure:
         scanner = mri.at_field(scanner, field)
     picture = cast.scan(cast.whole_head(scanner))
     signals = {t: float(scanner.signal(t)) for t in _SIGNALS}
-    fig, (left, right) = _figure("mri", (7.0, 3.3), 2, (1.0, 1.05))
+    fig, (left, right) = _figure("mri", (6.2, 3.0), 2, (1.0, 1.0))
     _show(left, picture, 0, 1.1 * scanner.gain * max(signals.values()))
     names = list(_SIGNALS)
     right.barh(range(len(names)), signals.values(), color=[TISSUE_COLOURS[t] for t in names])
     right.set_yticks(range(len(names)), [_SIGNALS[t] for t in names])
     right.invert_yaxis()
-    right.set(xlim=(0, 1), xlabel="noise-free signal (1: all protons of water)")
+    right.set(xlim=(0, 1), xlabel="signal without noise")
     right.set_title(f"{sequence}, {field:g} T: SNR {scanner.snr:.0f}", fontsize=10)
     return fig
 
@@ -86,7 +86,7 @@ def mri_contrast(sequence: str, field: float) -> Figure:
 def ct_dose(photons: str, kernel: str) -> Figure:
     """One slice in three windows. photons: a key of DOSES. kernel: "smooth" or "sharp"."""
     style.apply()
-    fig, axes = _figure("ct", (7.0, 2.6), 3)
+    fig, axes = _figure("ct", (6.4, 2.5), 3)
     picture = cast.scan(replace(CT_ROUTINE, photons=DOSES[photons], kernel=kernel))
     for ax, (name, (level, width)) in zip(axes, WINDOWS.items()):
         _show(ax, ct.window(picture, level, width), 0, 1)
@@ -114,16 +114,34 @@ def ultrasound_depth(frequency: float, depth: float) -> Figure:
     return fig
 
 
+def tissue_map() -> Figure:
+    """What is really in the slice of the one patient: tissues in colours, lesions labelled."""
+    style.apply()
+    fig, (ax,) = _figure("map", (3.9, 4.0), 1)
+    fractions = cast.seen_through(View("axial", 240.0))[0]
+    palette = torch.tensor([plt.matplotlib.colors.to_rgb(TISSUE_COLOURS[c]) for c in CHANNELS])
+    _show(ax, torch.einsum("chw,ck->hwk", fractions, palette).clamp(0, 1))
+    for tissue, (word, dx, dy) in _MARKS.items():
+        row, column = _middle(fractions[CHANNELS.index(tissue)])
+        ax.annotate(
+            word,
+            (column, row),
+            (column + dx, row + dy),
+            fontsize=9,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            arrowprops={"arrowstyle": "-", "color": "black", "linewidth": 0.9},
+        )
+    return fig
+
+
 def same_patient(scanner: str) -> Figure:
-    """The one patient on one of EVERYWHERE's scanners, beside what is really there."""
+    """The one patient on one of EVERYWHERE's scanners."""
     style.apply()
     machine, where = EVERYWHERE[scanner]
-    fig, (left, right) = _figure("everywhere", (6.6, 3.4), 2)
-    _tissue_map(left)
+    fig, (ax,) = _figure("everywhere", (3.9, 4.2), 1)
     picture = cast.scan(machine)
-    low, high = _greys(machine, picture)
-    _show(right, picture, low, high)
-    right.set_title(where, fontsize=9, fontweight="normal")
+    _show(ax, picture, *_greys(machine, picture))
+    ax.set_title(where, fontsize=9, fontweight="normal")
     return fig
 
 
@@ -139,7 +157,7 @@ EVERYWHERE: dict[str, tuple[Scanner, str]] = {
     "MRI FLAIR": (_whole(FLAIR), "axial slice"),
     "MRI FLAIR, poor scanner": (
         _whole(FLAIR, **{**mri.MERGANSER, "snr": 8.0}),
-        "axial slice: few lines of k-space, motion, noise",
+        "few lines of k-space, motion, noise",
     ),
     "CT, brain window": (replace(CT_ROUTINE, photons=3e6), "axial slice"),
     "CT with contrast agent": (replace(CT_CONTRAST, photons=3e6), "axial slice"),
@@ -152,25 +170,6 @@ EVERYWHERE: dict[str, tuple[Scanner, str]] = {
     "radiograph, lateral": (RADIOGRAPH_LATERAL, "the whole head from the side"),
     "radiograph, frontal": (RADIOGRAPH_FRONTAL, "the whole head from the front"),
 }
-
-
-@lru_cache(maxsize=1)
-def _tissue_picture() -> Tensor:
-    """What is in the slice, in colours: (H, W, 3) in [0, 1]."""
-    fractions = cast.seen_through(View("axial", 240.0))[0]
-    palette = torch.tensor([plt.matplotlib.colors.to_rgb(TISSUE_COLOURS[c]) for c in CHANNELS])
-    return torch.einsum("chw,ck->hwk", fractions, palette).clamp(0, 1)
-
-
-def _tissue_map(ax: Axes) -> None:
-    _show(ax, _tissue_picture())
-    ax.set_title("what is in the slice", fontsize=9, fontweight="normal")
-    fractions = cast.seen_through(View("axial", 240.0))[0]
-    for tissue, (word, dx, dy) in _MARKS.items():
-        row, column = _middle(fractions[CHANNELS.index(tissue)])
-        ax.annotate(word, (column, row), (column + dx, row + dy), fontsize=7.5, color="black",
-                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85},
-                    arrowprops={"arrowstyle": "-", "color": "black", "linewidth": 0.8})  # fmt: skip
 
 
 #: tissue -> (label, where it stands beside the tissue, pixels)
@@ -206,7 +205,7 @@ def _greys(scanner: Scanner, picture: Tensor) -> tuple[float, float]:
 def _show(ax: Axes, picture: Tensor, low: float = 0, high: float = 1, **how) -> None:
     if low > high:
         picture, low, high = -picture, -low, -high
-    ax.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="bilinear", **how)
+    ax.imshow(picture.numpy(), cmap="gray", vmin=low, vmax=high, interpolation="bilinear", **how)
     ax.axis("off")
 
 

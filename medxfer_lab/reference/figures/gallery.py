@@ -91,7 +91,7 @@ def _real(ax: Axes, name: str) -> None:
 
 def _frame(ax: Axes, picture: Tensor, title: str, colour: str) -> None:
     low, high = np.percentile(picture.numpy(), (1, 99.5))
-    ax.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
+    ax.imshow(picture.numpy(), cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=9, fontweight="normal", color=colour)
     for spine in ax.spines.values():

@@ -115,7 +115,7 @@ def radiographs() -> Figure:
 
 def _grey(ax: Axes, picture: Tensor, low: float = 0.0, high: float | None = None) -> None:
     high = float(torch.quantile(picture.flatten(), 0.995)) if high is None else high
-    ax.imshow(picture, cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
+    ax.imshow(picture.numpy(), cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
     ax.axis("off")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medxfer_lab.course import style
@@ -11,7 +12,25 @@ from medxfer_lab.course.record import Record
 
 KEPT, CHANGED, UNSEEN = "#BFD9EC", "#F6C9A8", "#E3E3E3"
 #: columns of the invariance record that the page shows
-COLUMNS = ("p(x)", "p(y)", "p(x|y=0)", "p(x|y=1)", "p(y|x)", "p(y|x) = eta")
+COLUMNS = {
+    "p(x)": "p(x)",
+    "p(y)": "p(y)",
+    "p(x|y=0)": "p(x|y=0)",
+    "p(x|y=1)": "p(x|y=1)",
+    "p(y|x)": "p(y|x)",
+    "p(y|x) = eta": "p(y|x)=eta",
+}
+#: rows of the record in the order of the page
+ROWS = {
+    "label": "label",
+    "selection": "covariate:\nselection",
+    "scanner mixture": "covariate:\nscanners",
+    "concept": "concept",
+    "acquisition": "acquisition:\nnoisier",
+    "same scanner": "rescan, same\nscanner",
+    "burden, volume criterion": "burden, volume\ncriterion",
+    "burden, all affected diseased": "burden, all\naffected ill",
+}
 ARMS = {"imagenet": "ImageNet features", "untrained": "untrained network", "pixels": "pixels"}
 
 
@@ -22,25 +41,29 @@ def invariance(record: Record) -> Figure:
     """
     style.apply()
     matrix = record.results["matrix"]
-    fig, ax = plt.subplots(figsize=(7.0, 0.5 * len(matrix) + 0.9))
-    for i, cells in enumerate(matrix.values()):
+    rows = [row for row in ROWS if row in matrix]
+    fig, ax = plt.subplots(figsize=(6.6, 0.56 * len(rows) + 0.7))
+    for i, row in enumerate(rows):
         for j, column in enumerate(COLUMNS):
-            if column not in cells:
-                continue
-            cell = cells[column]
-            colour = {"kept": KEPT, "changed": CHANGED}.get(cell["expected"], UNSEEN)
-            ax.add_patch(plt.Rectangle((j + 0.02, i + 0.04), 0.96, 0.92, color=colour, linewidth=0))
-            ax.text(j + 0.5, i + 0.4, f"{cell['mean']:.2f}", ha="center", va="center", fontsize=10)
-            ends = f"{cell['low']:.2f} to {cell['high']:.2f}"
-            ax.text(j + 0.5, i + 0.76, ends, ha="center", va="center", fontsize=6.5)
-    ax.set(xlim=(0, len(COLUMNS)), ylim=(len(matrix), 0))
-    ax.set_xticks(np.arange(len(COLUMNS)) + 0.5, COLUMNS)
-    ax.set_yticks(np.arange(len(matrix)) + 0.5, [name.replace(", ", ",\n") for name in matrix])
+            if column in matrix[row]:
+                _cell(ax, i, j, matrix[row][column])
+    ax.set(xlim=(0, len(COLUMNS)), ylim=(len(rows), 0))
+    ax.set_xticks(np.arange(len(COLUMNS)) + 0.5, COLUMNS.values())
+    ax.set_yticks(np.arange(len(rows)) + 0.5, [ROWS[row] for row in rows])
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
     return fig
+
+
+def _cell(ax: Axes, row: int, column: int, cell: dict) -> None:
+    """A rejection rate with its interval on the colour of what is expected."""
+    colour = {"kept": KEPT, "changed": CHANGED}.get(cell["expected"], UNSEEN)
+    ax.add_patch(plt.Rectangle((column + 0.02, row + 0.04), 0.96, 0.92, color=colour, linewidth=0))
+    words = f"{cell['low']:.2f} to {cell['high']:.2f}"
+    ax.text(column + 0.5, row + 0.36, f"{cell['mean']:.2f}", ha="center", va="center", fontsize=11)
+    ax.text(column + 0.5, row + 0.76, words, ha="center", va="center", fontsize=7.5)
 
 
 def confusion(record: Record, arm: str = "imagenet", reading: str = "scan_area") -> Figure:
@@ -88,10 +111,10 @@ def right_by_arm(record: Record) -> Figure:
         ax.errorbar(x, means, (low, high), fmt=style.MARKERS[colour], linestyle="none",
                     color=style.COLOURS[colour], label=ARMS[arm])  # fmt: skip
     ax.axhline(0.25, color="#999999", linewidth=1, linestyle=":")
-    ax.text(3.45, 0.26, "guessing", fontsize=8, color="#666666", ha="right", va="bottom")
+    ax.text(-0.45, 0.26, "guessing", fontsize=8, color="#666666", va="bottom")
     ax.set_xticks(range(4), groups)
     ax.set(ylim=(0, 1.03), ylabel="share right", xlim=(-0.5, 3.5))
-    ax.legend(loc="lower left", ncols=3, fontsize=8)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
     return fig
 
 
@@ -130,6 +153,7 @@ def realism(record: Record) -> Figure:
         ax.set_xlabel("grey value", fontsize=8)
     for ax in axes[1]:
         ax.set_xlabel("cycles per pixel", fontsize=8)
-    fig.text(0.5, 1.01, "simulated", color=_SIMULATED, ha="right", va="bottom", fontsize=10)
-    fig.text(0.52, 1.01, "real, one line a picture", color=_REAL, va="bottom", fontsize=10)
+    handles = [plt.Line2D([], [], color=c) for c in (_SIMULATED, _REAL)]
+    words = ["simulated", "real, one line a picture"]
+    fig.legend(handles, words, loc="outside upper center", ncols=2)
     return fig
