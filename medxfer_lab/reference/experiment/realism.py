@@ -56,8 +56,8 @@ PRESETS = {
 }
 #: nearly one grey: neither a histogram nor a spectrum of anything
 UNUSABLE = ("us_thumbnail",)
-#: range of the power law, cycles per mm: from a few periods a picture to the Nyquist frequency of the
-#: coarsest pictures, or (CT, ultrasound) of the simulation at 192 pixels
+#: range of the power law, cycles per mm: from a few periods a picture to the Nyquist frequency of
+#: the coarsest pictures, or (CT, ultrasound) of the simulation at 192 pixels
 RANGE_PER_MM = {"MR": (0.05, 0.25), "CT": (0.05, 0.35), "ultrasound": (0.2, 0.9)}
 #: Hounsfield units that count as each class: wide, since partial volume fills the gaps
 CLASSES_HU = {"air": (-1024, -500), "soft_tissue": (-20, 100), "bone": (300, 3071)}

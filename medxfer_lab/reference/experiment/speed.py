@@ -33,7 +33,7 @@ PRESETS = {
     "smoke": {"counts": dict.fromkeys(_COUNTS, 2), "size": 48, "batch": 4, "repeats": 1},
     "quick": {"counts": {**dict.fromkeys(_COUNTS, 100), "radiograph": 4}, "size": 96}
     | {"batch": 32, "repeats": 3},
-    "full": {"counts": _COUNTS, "size": 96, "batch": 256, "repeats": 5},
+    "full": {"counts": _COUNTS, "size": 96, "batch": 256, "repeats": 3},
 }
 SCANNERS = {
     "MR": FLAIR,

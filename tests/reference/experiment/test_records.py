@@ -3,7 +3,7 @@
 - modality: one seed from patients to probabilities. Convex heads on features that differ in their
   last bits between processors: the probability of the true class moves by at most .02, for pixels
   and ImageNet's features.
-- realism: one modality (CT). Renderings and statistics in float32 and float64: relative 1e-3.
+- realism: two modalities. Renderings and statistics in float32 and float64: relative 1e-3.
 - radiograph: one patient. Quantised counts: a rounding that falls the other way moves a pixel by
   one level; the ideal observer's ratio is checked to 1e-3. The record keeps means only, so this
   compares the mean over the first patients with what the record says, within its spread.
@@ -65,11 +65,12 @@ def test_modality(monkeypatch):
                 assert abs(now - then[name]["probability_right_seeds"][0]) <= 0.02, (arm, name)
 
 
-def test_realism():
+@pytest.mark.parametrize("name", ["MR", pytest.param("CT", marks=pytest.mark.slow)])
+def test_realism(name):
     record = needed("realism")
     p = record.parameters
-    now = plain(realism.modality_job("CT", p["n"], p["size"]))
-    pairs = list(_numbers(record.results["CT"], now))
+    now = plain(realism.modality_job(name, p["n"], p["size"]))
+    pairs = list(_numbers(record.results[name], now))
     assert len(pairs) > 500
     for path, then, value in pairs:
         # curves are stored rounded, and a pixel on the border of two bins may change sides

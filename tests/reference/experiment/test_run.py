@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
+from medxfer_lab.chapters import room
 from medxfer_lab.course.record import Record
 from medxfer_lab.reference import experiment
 from medxfer_lab.reference.experiment import EXPERIMENTS, modality, simulated, speed
@@ -80,13 +78,9 @@ def test_times_are_taken_anew(tmp_path, monkeypatch):
 
 
 def test_the_command_knows_the_reference_pages():
-    called = subprocess.run(
-        [sys.executable, "-m", "medxfer_lab", "run", "reference", "--experiment", "nothing"],
-        capture_output=True,
-        text=True,
-    )
-    assert called.returncode == 1
-    assert "no experiment is called 'nothing'; known: modality, realism" in called.stderr
+    assert room("reference", "experiment") is experiment
+    with pytest.raises(ValueError, match="no experiment is called 'x'; known: modality, realism"):
+        experiment.run("smoke", experiment="x")
 
 
 def test_every_experiment_has_the_same_door():
