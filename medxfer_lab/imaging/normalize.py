@@ -46,9 +46,9 @@ def window(
     units, width positive. An image that lies wholly on one side of the window is refused.
 
     Source: DICOM PS3.3, C.11.2.1.3.2 (LINEAR_EXACT); common windows are in
-    :mod:`medxfer_lab.imaging.scanners.ct`.
+    :mod:`medxfer_lab.imaging.windows`.
     """
-    from medxfer_lab.imaging.archive.image import Window
+    from medxfer_lab.imaging.windows import Window
 
     given = as_known(images, units, channels=(1,), method="window")
     if given.units != "HU":

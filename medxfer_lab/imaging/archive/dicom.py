@@ -14,9 +14,10 @@ from medxfer_lab.imaging.archive import dicom_geometry as geometry
 from medxfer_lab.imaging.archive.dicom_file import DicomFile, parse
 from medxfer_lab.imaging.archive.dicom_pixels import Layout, decoded, layout
 from medxfer_lab.imaging.archive.errors import refusal, shown
-from medxfer_lab.imaging.archive.image import Picture, Window, check_finite
+from medxfer_lab.imaging.archive.image import Picture, check_finite
 from medxfer_lab.imaging.archive.limits import DEFAULT_LIMITS, Limits, guarded, quiet
 from medxfer_lab.imaging.archive.lookup import Table, modality_table, palette_table
+from medxfer_lab.imaging.windows import Window
 
 LOGGERS = ("pydicom",)
 MOST_WARNINGS = 3  # of a library, among a picture's notes

@@ -18,7 +18,7 @@ from torch import Tensor
 from medxfer_lab.imaging.archive import catalogue, npz
 from medxfer_lab.imaging.archive.errors import ArchiveError, refusal
 from medxfer_lab.imaging.archive.limits import DEFAULT_LIMITS, Limits
-from medxfer_lab.imaging.archive.split import duplicates
+from medxfer_lab.imaging.archive.partition import duplicates
 from medxfer_lab.imaging.cohort import Cohort
 
 #: largest value of an image by its type in the file -> units

@@ -22,11 +22,6 @@ from medxfer_lab.imaging.scanners.projection import KERNELS, ParallelBeam
 #: the 12 bits that a scanner's Hounsfield units come in, stored in 16
 LOWEST_HU, HIGHEST_HU = -1024, 3071
 
-#: (level, width) in Hounsfield units, for :func:`window`
-BRAIN_WINDOW = (40.0, 80.0)
-SUBDURAL_WINDOW = (75.0, 215.0)
-BONE_WINDOW = (600.0, 2800.0)
-
 
 @dataclass(frozen=True)
 class CT:
@@ -132,16 +127,6 @@ class CT:
             return hounsfield
         clipped = hounsfield.clamp(LOWEST_HU, HIGHEST_HU)
         return clipped.detach().round() + (clipped - clipped.detach())
-
-
-def window(hounsfield: Tensor, level: float, width: float) -> Tensor:
-    """Map [level - width/2, level + width/2] Hounsfield units to [0, 1] and clip the rest.
-
-    DICOM's LINEAR_EXACT function, PS3.3 C.11.2.1.3.2. Any shape; the same shape is returned.
-    """
-    if not width > 0:
-        raise ValueError(f"width is {width}; a window needs a positive width in Hounsfield units")
-    return ((hounsfield - level) / width + 0.5).clamp(0, 1)
 
 
 def to_int16(hounsfield: Tensor) -> Tensor:

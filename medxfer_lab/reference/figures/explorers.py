@@ -26,9 +26,9 @@ from medxfer_lab.imaging.scanners import (
     T1_POST,
     T2,
     Scanner,
-    ct,
     mri,
 )
+from medxfer_lab.imaging.windows import BONE_WINDOW, BRAIN_WINDOW, SUBDURAL_WINDOW, window
 from medxfer_lab.reference.figures import cast
 
 #: what each colour of the tissue map stands for, in the order of CHANNELS
@@ -56,7 +56,7 @@ _SIGNALS = {
     "enhancing": "metastasis",
     "haematoma": "fresh bleed",
 }
-WINDOWS = {"brain": ct.BRAIN_WINDOW, "subdural": ct.SUBDURAL_WINDOW, "bone": ct.BONE_WINDOW}
+WINDOWS = {"brain": BRAIN_WINDOW, "subdural": SUBDURAL_WINDOW, "bone": BONE_WINDOW}
 DOSES = {"30 thousand": 3e4, "300 thousand": 3e5, "3 million": 3e6, "30 million": 3e7}
 
 
@@ -89,7 +89,7 @@ def ct_dose(photons: str, kernel: str) -> Figure:
     fig, axes = _figure("ct", (6.4, 2.5), 3)
     picture = cast.scan(replace(CT_ROUTINE, photons=DOSES[photons], kernel=kernel))
     for ax, (name, (level, width)) in zip(axes, WINDOWS.items()):
-        _show(ax, ct.window(picture, level, width), 0, 1)
+        _show(ax, window(picture, level, width), 0, 1)
         ends = f"{level - width / 2:.0f} to {level + width / 2:.0f}"
         ax.set_title(f"{name}, {ends} HU", fontsize=9, fontweight="normal")
     return fig
@@ -190,7 +190,7 @@ def _middle(share: Tensor) -> tuple[float, float]:
 def _greys(scanner: Scanner, picture: Tensor) -> tuple[float, float]:
     """The values shown black and white."""
     if isinstance(scanner, CT):
-        level, width = ct.BRAIN_WINDOW
+        level, width = BRAIN_WINDOW
         return level - width / 2, level + width / 2
     if isinstance(scanner, Ultrasound):
         return 0, 255

@@ -11,8 +11,8 @@ from pydicom.uid import MPEG2MPML, DeflatedExplicitVRLittleEndian
 from medxfer_lab.imaging.archive.dicom import read_dicom
 from medxfer_lab.imaging.archive.dicom_series import read_folder_of_dicom
 from medxfer_lab.imaging.archive.errors import ArchiveError
-from medxfer_lab.imaging.archive.image import Window
 from medxfer_lab.imaging.archive.limits import Limits
+from medxfer_lab.imaging.windows import Window
 from tests.imaging.archive import samples
 
 RNG = np.random.default_rng(20)

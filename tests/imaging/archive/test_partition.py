@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from medxfer_lab.imaging.archive import medmnist
 from medxfer_lab.imaging.archive.errors import ArchiveError
-from medxfer_lab.imaging.archive.split import (
+from medxfer_lab.imaging.archive.partition import (
     PatientsUnknown,
     duplicates,
     near_duplicates,
