@@ -83,7 +83,8 @@ def confusion(record: Record, arm: str = "imagenet", reading: str = "scan_area")
         share = counts / counts.sum(1, keepdims=True).clip(min=1)
         ax.imshow(share, cmap="Blues", vmin=0, vmax=1.3)
         for i, j in np.ndindex(*counts.shape):
-            ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=11)
+            ink = "white" if share[i, j] > 0.6 else "black"
+            ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=11, color=ink)
         ax.set_xticks(range(len(names)), names, rotation=30, ha="right")
         ax.set_yticks(range(len(names)), names)
         ax.set_title(title, fontsize=10)
