@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from medxfer_lab.chapters import REFERENCE
 from medxfer_lab.course.atomic import write_atomically
 from medxfer_lab.course.bibliography import Bibliography
 from medxfer_lab.course.plain import Context, PlainError, equation_labels, plain, section_titles
@@ -53,7 +54,11 @@ if hosted and find_spec("medxfer_lab") is None:
 def pages(root: Path) -> list[str]:
     """The pages under root/book that have a notebook, e.g. 'book/bias_variance/lab'."""
     wings = [f"book/{p.parent.name}/{p.stem}" for p in sorted(root.glob("book/*/*.md"))]
-    found = [page for page in wings if page.rsplit("/", 1)[1] in WINGS]
+    found = [
+        page
+        for page in wings
+        if page.rsplit("/", 1)[1] in WINGS or page.split("/")[1] == REFERENCE.name
+    ]
     first = ["book/prerequisites"] if (root / "book/prerequisites.md").exists() else []
     return [*first, *found]
 

@@ -66,7 +66,7 @@ class MRI:
         exp(-2 pi i k a sin(theta)), theta = 2 pi motion_cycles j/W + phase for the j-th of W
         lines. By Jacobi and Anger's expansion the image is a sum of ghosts m = 0, +-1, +-2, ...,
         the m-th displaced by m motion_cycles pixels (wrapping around), its spectrum multiplied by
-        J_m(2 pi k a): faint, and made of edges (Wood and Henkelman 1986, Med Phys 13:794).
+        J_m(2 pi k a): faint, and made of edges (Wood and Henkelman 1985, Med Phys 12:143).
     motion_cycles: periods of that motion during the scan, scan time over period.
 
     Real parameters may be 0-d tensors: gradients then flow to them.

@@ -134,8 +134,10 @@ def calcification_snr(
     observer, who knows shape and place, adds up squares (a the edge of a pixel):
         SNR^2 = L / a^2 integral (shadow^2) dA = 2 pi L D^2 r^4 / a^2,
     but a pixel that holds all of the ball only sees its mean shadow, SNR = sqrt(L) D V / a^2. Both
-    are upper bounds; the smaller one is returned. An observer who must also tell the ball from the
-    bones and folds around it does worse, whatever the dose.
+    are upper bounds for a ball with a sharp edge; the smaller one is returned. The lesions of
+    `rendering` fade over EDGE_MM, which adds to the volume of the smallest: at .05 ml about as much
+    again, so that they are seen better than this says. An observer who must also tell the ball
+    from the bones and folds around it does worse, whatever the dose.
 
     volume_ml: of the ball. size: pixels along the field of view. line_integral: what the rays meet
     elsewhere; about 4 through a head.

@@ -1,9 +1,14 @@
-"""Does each shift keep what it says it keeps, and would the test have seen it if not?"""
+"""Does each shift keep what it says it keeps, and would the test have seen it if not?
+
+One job a repetition; the tests are in :mod:`medxfer_lab.reference.experiment.shift_study`.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from medxfer_lab.course.jobs import Job
-from medxfer_lab.reference.imaging.invariance import invariance_study
+from medxfer_lab.reference.experiment.shift_study import Known, known, repetition_p_values, summary
 
 NAME, DATA, VERSION = "invariance", "simulated", 1
 PRESETS = {
@@ -13,12 +18,21 @@ PRESETS = {
 }
 
 
-def study_job(repetitions: int, n: int, size: int, seed: int) -> dict:
-    """The whole matrix: see :func:`~medxfer_lab.reference.imaging.invariance.invariance_study`."""
-    return invariance_study(repetitions, n, size, seed)
+@lru_cache(maxsize=2)
+def _known(size: int, seed: int) -> Known:
+    return known(size, seed)
+
+
+def repetition_job(repetition: int, n: int, size: int, seed: int) -> dict:
+    """One p-value for each cell of the matrix, from patients drawn for this repetition alone."""
+    return repetition_p_values(_known(size, seed), n, size, seed, repetition)
 
 
 def run(parameters: dict, runner) -> dict:
     """Rejection rates of every test under every shift."""
-    (result,) = runner([Job("study", dict(parameters))], study_job).values()
-    return result
+    shared = {key: parameters[key] for key in ("n", "size", "seed")}
+    jobs = [
+        Job(f"repetition-{k:03d}", {"repetition": k, **shared})
+        for k in range(1, parameters["repetitions"] + 1)
+    ]
+    return dict(parameters) | summary(list(runner(jobs, repetition_job).values()))

@@ -9,7 +9,9 @@
   compares the mean over the first patients with what the record says, within its spread.
 - population: chapter 1's. Relative 1e-4.
 - speed: times of another day cannot be repeated; its own arithmetic is checked.
-- invariance: tested where its study is.
+- invariance: the p-values of the first repetition. Permutation p-values are multiples of 1/(B + 1)
+  of features in float32: a rank that flips moves one by a few such steps, |difference| <= .03.
+- acquisition: logistic lines on float32 features: relative 1e-3 of their intervals.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from medxfer_lab.course.record import every_record, plain
 from medxfer_lab.reference import experiment
 from medxfer_lab.reference.experiment import (
     EXPERIMENTS,
+    acquisition,
+    invariance,
     modality,
     population,
     radiograph,
@@ -42,9 +46,9 @@ def needed(name: str):
 @pytest.mark.parametrize("name", sorted(RECORDS))
 def test_fingerprint_is_that_of_parameters_files_and_version(name):
     record, module = needed(name), EXPERIMENTS[name]
-    assert record.fingerprint == experiment.record_fingerprint(module, record.parameters), (
-        "the record is stale: run `medxfer run reference` again"
-    )
+    assert record.fingerprint == experiment.LABORATORY.fingerprint(
+        module, record.parameters, record.data
+    ), "the record is stale: run `medxfer run reference` again"
     assert record.preset == "full" and record.parameters == plain(module.PRESETS["full"])
     assert record.version == module.VERSION and record.wall_s > 0
 
@@ -129,3 +133,46 @@ def test_speed():
         for k in (1, 2):
             cell = results[name][f"processes_{k}"]
             assert cell["cpu_s"] <= k * cell["wall_s"] * 1.05
+
+
+@pytest.mark.slow
+def test_invariance():
+    """The first repetition, every cell of it."""
+    record = needed("invariance")
+    sizes = {key: record.parameters[key] for key in ("n", "size", "seed")}
+    found = plain(invariance.repetition_job(1, **sizes))
+    first = record.results["first"]
+    assert {row: set(cells) for row, cells in found.items()} == {
+        row: set(cells) for row, cells in first.items()
+    }
+    for row, cells in found.items():
+        for column, p in cells.items():
+            assert abs(p - first[row][column]) <= 0.03, (row, column, p, first[row][column])
+
+
+def test_invariance_cells_are_what_they_should_be():
+    """Kept cells: the rate of all together near alpha. Changed cells: seen more often than that.
+
+    p(y | x) under acquisition shift is the exception that the study explains: the images do not
+    overlap, so no test on the image can see it.
+    """
+    results = needed("invariance").results
+    size = results["size"]
+    # cells of one repetition share patients: allow twice the half-width of the interval
+    assert abs(size["mean"] - results["alpha"]) < 2 * (size["high"] - size["low"]) / 2 + 0.005
+    for row, cells in results["matrix"].items():
+        for column, cell in cells.items():
+            if cell["expected"] == "changed" and (row, column[:6]) != ("acquisition", "p(y|x)"):
+                assert cell["low"] > results["alpha"], (row, column, cell)
+
+
+@pytest.mark.slow
+def test_acquisition():
+    record = needed("acquisition")
+    found = plain(acquisition.acquisition_posterior(**record.parameters))
+    for name, line in found.items():
+        key = name if name == "source" else f"snr_{line['snr']:g}"
+        for part in ("intercept", "slope"):
+            then, now = record.results[key][part], line[part]
+            width = then["high"] - then["low"]
+            assert abs(now["mean"] - then["mean"]) <= 1e-3 * width + 1e-6, (key, part)

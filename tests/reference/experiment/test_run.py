@@ -31,7 +31,9 @@ def smoke(name: str, folder) -> Record:
 
 def test_modality(folder):
     record = smoke("modality", folder)
-    assert record.fingerprint == experiment.record_fingerprint(modality, record.parameters)
+    assert record.fingerprint == experiment.LABORATORY.fingerprint(
+        modality, record.parameters, "simulated"
+    )
     count = record.results["real_count"]
     for arm in modality.ARMS:
         tables = record.results[arm]
@@ -46,7 +48,9 @@ def test_modality(folder):
                 assert sum(picture["probability"].values()) == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", ["realism", "radiograph", "population", "invariance"])
+@pytest.mark.parametrize(
+    "name", ["realism", "radiograph", "population", "invariance", "acquisition"]
+)
 def test_others(name, folder):
     record = smoke(name, folder)
     assert record.results and record.version == EXPERIMENTS[name].VERSION

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from medxfer_lab.reference.imaging.acquisition import LogisticLine, acquisition_posterior
+from medxfer_lab.reference.experiment.acquisition import LogisticLine, acquisition_posterior
 
 
 def sample(rng, n: int = 400, moved: float = 0.0):

@@ -140,30 +140,43 @@ class Known:
         return cohort.draw_labels(self.eta(cohort.images), seed)
 
 
+def known(size: int, seed: int) -> Known:
+    """What is fixed before the study of this seed, from 400 patients of their own."""
+    return Known.measured(400, size, _seed(seed, 0, 0))
+
+
 def invariance_study(repetitions: int, n: int, size: int, seed: int, alpha: float = 0.05) -> dict:
     """Rejection rates of every test under every shift, with Clopper-Pearson intervals.
 
     n: patients of a source (a target has as many, or what its shift leaves of 2n). size: pixels.
-    Cost: about 8 n images a repetition.
-
-    Returns a dict for a record: settings, "columns" (name: test) and "matrix" (row: column:
-    {expected, mean, low, high, n, level, method}); mean is the rejection rate.
+    Cost: about 8 n images a repetition. Returns what :func:`summary` does.
     """
-    known = Known.measured(400, size, _seed(seed, 0, 0))
-    p_values: dict[str, dict[str, list[float]]] = {row: {} for row in EXPECTED}
-    for repetition in range(1, repetitions + 1):
-        for row, cells in repetition_p_values(known, n, size, seed, repetition).items():
-            for column, p in cells.items():
-                p_values[row].setdefault(column, []).append(p)
-    matrix = {
-        row: {
-            column: {"expected": expected(row, column)} | rejection_rate(values, alpha).record()
-            for column, values in cells.items()
-        }
-        for row, cells in p_values.items()
-    }
-    settings = {"repetitions": repetitions, "n": n, "size": size, "seed": seed, "alpha": alpha}
-    return settings | {"columns": COLUMNS, "matrix": matrix}
+    fixed = known(size, seed)
+    return summary(
+        [repetition_p_values(fixed, n, size, seed, k) for k in range(1, repetitions + 1)], alpha
+    )
+
+
+def summary(repetitions: list[dict], alpha: float = 0.05) -> dict:
+    """From the p-values of each repetition (row: column: p) to rejection rates.
+
+    Returns {"alpha", "columns" (name: test), "matrix" (row: column: {expected, mean, low, high, n,
+    level, method}), "size": of all kept cells together, "first": the p-values of the first
+    repetition, for who repeats it}; mean is the rejection rate. The cells of one repetition share
+    patients, so the interval of "size" is a little too narrow.
+    """
+    matrix: dict[str, dict[str, dict]] = {}
+    kept: list[float] = []
+    for row in EXPECTED:
+        matrix[row] = {}
+        for column in repetitions[0][row]:
+            values = [cells[row][column] for cells in repetitions]
+            says = expected(row, column)
+            matrix[row][column] = {"expected": says} | rejection_rate(values, alpha).record()
+            kept += values if says == KEPT else []
+    size = rejection_rate(kept, alpha).record()
+    named = {"alpha": alpha, "columns": COLUMNS, "matrix": matrix, "size": size}
+    return named | {"first": repetitions[0]}
 
 
 def expected(row: str, column: str) -> str:

@@ -15,11 +15,19 @@ import numpy as np
 from scipy import stats
 from scipy.special import expit
 
+from medxfer_lab.course.jobs import Job
 from medxfer_lab.imaging import FLAIR, rescan
 from medxfer_lab.imaging.shifts import bright_level
 from medxfer_lab.metrics import auc
 from medxfer_lab.metrics.conditional import logistic_coefficients, with_intercept
-from medxfer_lab.reference.imaging.invariance import SOURCE
+from medxfer_lab.reference.experiment.shift_study import SOURCE
+
+NAME, DATA, VERSION = "acquisition", "simulated", 1
+PRESETS = {
+    "smoke": {"n": 80, "size": 32, "seed": 2026},
+    "quick": {"n": 400, "size": 32, "seed": 2026},
+    "full": {"n": 1500, "size": 32, "seed": 2026},
+}
 
 
 @dataclass(frozen=True)
@@ -94,3 +102,9 @@ def acquisition_posterior(
         cells["p_value"] = line.p_value(own)
         result[scanner.name] = cells
     return result
+
+
+def run(parameters: dict, runner) -> dict:
+    """The lines of all scanners beside the source's; scanners by "snr_20" and so on."""
+    (lines,) = runner([Job("lines", dict(parameters))], acquisition_posterior).values()
+    return {f"snr_{line['snr']:g}" if k != "source" else k: line for k, line in lines.items()}

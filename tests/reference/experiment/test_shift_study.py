@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medxfer_lab.reference.imaging.invariance import (
+from medxfer_lab.reference.experiment.shift_study import (
     CHANGED,
     COLUMNS,
     EXPECTED,
@@ -77,4 +77,11 @@ def test_the_matrix_is_a_record(study):
         assert set(columns) <= set(COLUMNS)
         for cell in columns.values():
             assert cell["low"] <= cell["mean"] <= cell["high"] and cell["n"] == REPETITIONS
-    assert study["repetitions"] == REPETITIONS and study["n"] == 200
+    assert study["alpha"] == 0.05
+    kept = [
+        cell["n"]
+        for columns in study["matrix"].values()
+        for cell in columns.values()
+        if cell["expected"] == "kept"
+    ]
+    assert study["size"]["n"] == sum(kept)
