@@ -30,7 +30,7 @@ def tissue(
     Returns (fractions (n, 11, size, size) in [0, 1], channels as anatomy.CHANNELS;
     masks (n, size, size) bool: disease, where it makes up at least half of what it will at most).
     A volume has one more axis, slices from foot to head, after the channels.
-    Axial rows run from front to back, columns from the patient's right to left as MNI x grows.
+    Axial rows run from front to back, columns from the patient's left to right as MNI x grows.
     """
     if size < 16:
         raise ValueError(f"size is {size} pixels; a brain needs at least 16")

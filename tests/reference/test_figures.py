@@ -164,7 +164,7 @@ def record(results_):
 
 def test_invariance_colours_follow_what_is_expected():
     cell = {"mean": 0.05, "low": 0.01, "high": 0.11}
-    expected = {"p(x)": "kept", "p(y)": "changed", "p(y|x)": "changed, no overlap"}
+    expected = {"p(x)": "kept", "p(y)": "changed", "p(y|x)": "no overlap: not comparable"}
     row = {column: cell | {"expected": word} for column, word in expected.items()}
     fig = results.invariance(record({"matrix": {"label": row}}))
     colours = [plt.matplotlib.colors.to_hex(p.get_facecolor()).upper() for p in fig.axes[0].patches]

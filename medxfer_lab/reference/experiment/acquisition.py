@@ -107,4 +107,5 @@ def acquisition_posterior(
 def run(parameters: dict, runner) -> dict:
     """The lines of all scanners beside the source's; scanners by "snr_20" and so on."""
     (lines,) = runner([Job("lines", dict(parameters))], acquisition_posterior).values()
-    return {f"snr_{line['snr']:g}" if k != "source" else k: line for k, line in lines.items()}
+    named = {f"snr_{line['snr']:g}" if k != "source" else k: line for k, line in lines.items()}
+    return {"n": parameters["n"]} | named

@@ -48,7 +48,7 @@ from medxfer_lab.metrics.image_statistics import (
 from medxfer_lab.reference.experiment import real_pictures, simulated
 from medxfer_lab.reference.experiment.simulated import MODALITIES, SCANNERS
 
-NAME, DATA, VERSION = "realism", "simulated", 1
+NAME, DATA, VERSION = "realism", "simulated", 2
 PRESETS = {
     "smoke": {"n": 3, "volumes": 2, "size": 96},
     "quick": {"n": 8, "volumes": 4, "size": 192},
@@ -294,6 +294,8 @@ def _speckle(made: torch.Tensor, real: dict, n: int, size: int) -> dict:
         ),
         "real": {name: _even_squares([p.grey(area=True).numpy()]) for name, p in real.items()},
         "phantom": {s.name: _phantom(s) for s in (PHASED_5, CURVED_8, LINEAR_12)},
+        # not fully developed: two scatterers in a resolution cell
+        "sparse": _phantom(replace(PHASED_5, scatterers=2.0)),
     }
 
 

@@ -39,8 +39,8 @@ from medxfer_lab.metrics.conditional import conditional_domain_test, known_proba
 from medxfer_lab.metrics.two_sample import energy_test, prevalence_test, rejection_rate
 
 KEPT, CHANGED = "kept", "changed"
-#: changed, but source and target images do not overlap: not to be seen in x
-NO_OVERLAP = "changed, no overlap"
+#: source and target images do not overlap: p(y | x) of the one says nothing about the other
+NO_OVERLAP = "no overlap: not comparable"
 _T = 4  # column of `pooled_statistics` that is `bright_level`
 #: faint lesions of 2 to 30 ml, half of them (log-uniform) below the criterion
 SOURCE = Hospital(

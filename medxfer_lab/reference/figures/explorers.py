@@ -165,7 +165,7 @@ EVERYWHERE: dict[str, tuple[Scanner, str]] = {
         replace(CT_ROUTINE, name="low dose", photons=1e5, kernel="sharp"),
         "axial slice",
     ),
-    "ultrasound 5 MHz": (PHASED_5, "under a probe on the left of the slice"),
+    "ultrasound 5 MHz": (PHASED_5, "under a probe on the right of the slice"),
     "ultrasound 8 MHz": (CURVED_8, "under a probe on the left of the slice"),
     "radiograph, lateral": (RADIOGRAPH_LATERAL, "the whole head from the side"),
     "radiograph, frontal": (RADIOGRAPH_FRONTAL, "the whole head from the front"),

@@ -60,7 +60,7 @@ def tube_or_metastasis(seed: int = 2) -> Figure:
     """A metastasis and a tube with the same cut: axial slices above, coronal cuts below."""
     style.apply()
     fig, axes = plt.subplots(2, 2, figsize=(5.4, 5.8))
-    for column, (name, mimic) in enumerate((("metastasis", 0.0), ("vessel", 1.0))):
+    for column, (name, mimic) in enumerate((("A", 0.0), ("B", 1.0))):
         slice_, upright, lesion = _cuts(_with_one_spot(mimic, seed))
         _grey(axes[0, column], slice_)
         _grey(axes[1, column], upright)

@@ -105,14 +105,20 @@ def right_by_arm(record: Record) -> Figure:
         intervals = [results[f"held_out_{t}"]["accuracy"] for t in ("patients", "scanners")]
         means = [i["mean"] for i in intervals]
         real = [results[r] for r in ("scan_area", "as_stored")]
-        means += [r["right"] / r["n"] for r in real]
-        low = [m - i["low"] for m, i in zip(means, intervals)] + [0, 0]
-        high = [i["high"] - m for m, i in zip(means, intervals)] + [0, 0]
+        # real pictures are too few for an interval: the range over training sets
+        shares = [np.array(r["right_by_seed"]) / r["n"] for r in real]
+        low = [m - i["low"] for m, i in zip(means, intervals)]
+        high = [i["high"] - m for m, i in zip(means, intervals)]
+        means += [s.mean() for s in shares]
+        low += [s.mean() - s.min() for s in shares]
+        high += [s.max() - s.mean() for s in shares]
         x = np.arange(4) + 0.12 * (k - 1)
         ax.errorbar(x, means, (low, high), fmt=style.MARKERS[colour], linestyle="none",
                     color=style.COLOURS[colour], label=ARMS[arm])  # fmt: skip
-    ax.axhline(0.25, color="#999999", linewidth=1, linestyle=":")
-    ax.text(-0.45, 0.26, "guessing", fontsize=8, color="#666666", va="bottom")
+    mr = record.results["real_count"]["MR"] / sum(record.results["real_count"].values())
+    for level, start, words in ((0.25, -0.5, "guessing"), (mr, 1.5, "always MRI")):
+        ax.hlines(level, start, start + 2, color="#999999", linewidth=1, linestyle=":")
+        ax.text(start + 0.05, level + 0.01, words, fontsize=8, color="#666666", va="bottom")
     ax.set_xticks(range(4), groups)
     ax.set(ylim=(0, 1.03), ylabel="share right", xlim=(-0.5, 3.5))
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
