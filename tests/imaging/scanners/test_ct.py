@@ -241,9 +241,7 @@ def test_windows():
     assert window(units, *BRAIN_WINDOW).tolist() == [0, 0, 0.25, 0.5, 1, 1]
     assert window(torch.tensor([75.0]), *SUBDURAL_WINDOW).tolist() == [0.5]
     assert window(torch.tensor([-800.0, 2000.0]), *BONE_WINDOW).tolist() == [0, 1]
-    with pytest.raises(
-        ValueError, match="wide 0; expected finite numbers and a width"
-    ):
+    with pytest.raises(ValueError, match="wide 0; expected finite numbers and a width"):
         window(units, 40, 0)
 
 
