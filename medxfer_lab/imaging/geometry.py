@@ -8,13 +8,12 @@ affine, then a smooth warp, then larger or smaller ventricles; each step is inve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from medxfer_lab.imaging.patients import Patients
+from medxfer_lab.imaging.anatomy import template
+from medxfer_lab.imaging.patients import Patients
 
 PLANES = ("axial", "volume", "probe")
 #: the warp's knots span this many mm, five a side; it is constant beyond
@@ -200,8 +199,6 @@ def _probe_points(patients: Patients, view: View, size: int) -> Tensor:
     The probe stands on the brain's surface above the patient's target (the first lesion slot's
     place, drawn in patients without one as well), between 10 and 50 mm from it.
     """
-    from medxfer_lab.imaging.anatomy import template
-
     target = to_image(patients, patients.centre_mm[:, :1])  # (n, 1, 3)
     side = torch.where(target[:, :, 0] < 0, -1.0, 1.0)
     height = patients.slice_mm[:, None]

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from medxfer_lab.imaging.cohort import Cohort
+from medxfer_lab.imaging.draw import draw_patients
 from medxfer_lab.imaging.lesions import Burden
-from medxfer_lab.imaging.patients import Patients, Population, draw_patients
+from medxfer_lab.imaging.patients import Patients, Population
 from medxfer_lab.imaging.rendering import tissue
 from medxfer_lab.imaging.scanners import FLAIR, Scanner
 

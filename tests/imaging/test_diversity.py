@@ -19,8 +19,9 @@ from medxfer_lab.imaging.diversity import (
     report,
     variance_spectrum,
 )
+from medxfer_lab.imaging.draw import draw_patients
 from medxfer_lab.imaging.lesions import DISEASES, HEALTHY, Burden
-from medxfer_lab.imaging.patients import ADULTS, Population, draw_patients
+from medxfer_lab.imaging.patients import ADULTS, Population
 from medxfer_lab.imaging.rendering import tissue
 
 ALIKE = Population((20.0, 20.0), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

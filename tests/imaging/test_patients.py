@@ -12,9 +12,10 @@ from scipy import stats
 from torch import Tensor
 
 from medxfer_lab.imaging.anatomy import Template, template
+from medxfer_lab.imaging.draw import draw_patients
 from medxfer_lab.imaging.geometry import BRAIN, template_points
 from medxfer_lab.imaging.lesions import KINDS, Burden
-from medxfer_lab.imaging.patients import Patients, Population, draw_patients
+from medxfer_lab.imaging.patients import Patients, Population
 from medxfer_lab.imaging.rendering import tissue
 
 GLIOMA, LOOKALIKE = KINDS.index("glioma"), KINDS.index("lookalike")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from medxfer_lab.imaging import ADULTS, HEALTHY, MRI, Burden, Disease, Patients, View, tissue
-from medxfer_lab.imaging.patients import draw_patients
+from medxfer_lab.imaging.draw import draw_patients
 from medxfer_lab.imaging.scanners import Scanner
 
 NOT_CLINICAL = "Simulated, not for clinical use"

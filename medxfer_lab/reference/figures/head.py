@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medxfer_lab.course import style
 from medxfer_lab.imaging import HEALTHY, T1, Disease, Patients, View, tissue
-from medxfer_lab.imaging.patients import draw_patients
+from medxfer_lab.imaging.draw import draw_patients
 from medxfer_lab.imaging.scanners import (
     FLAIR,
     RADIOGRAPH_FRONTAL,
