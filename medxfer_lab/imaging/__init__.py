@@ -1,9 +1,9 @@
 """A small imaging department: patients, scanners, hospitals and their shifts, and real files.
 
 The way of a picture: `draw` draws `patients`, `rendering` turns them into tissue as a scanner's
-view (`geometry`) sees it, a scanner (`scanners`) turns tissue into pixels, a hospital (`hospitals`) adds
-labels; `shifts` makes another hospital of it; `archive` reads real files into the same `Cohort`;
-`normalize` brings pixels to the range that a network expects.
+view (`geometry`) sees it, a scanner (`scanners`) turns tissue into pixels, a hospital
+(`hospitals`) adds labels; `shifts` makes another hospital of it; `archive` reads real files into
+the same `Cohort`; `normalize` brings pixels to the range that a network expects.
 
 What it makes itself is simulated, and nothing is for clinical use.
 """
