@@ -225,5 +225,6 @@ def tube(offset_mm: Tensor, direction: Tensor, radius: float) -> Tensor:
 
 def _ripple(offset: Tensor, waves: Tensor) -> Tensor:
     """Sum of plane waves over (..., 3) offsets in radii; waves (w, 4)."""
-    turns = 2 * math.pi * (offset @ waves[:, :3].T)
-    return torch.sin(turns + waves[:, 3]).sum(-1)
+    turns = 2 * math.pi * torch.einsum("...d,kd->k...", offset, waves[:, :3])
+    phase = waves[:, 3].reshape(-1, *[1] * (offset.ndim - 1))
+    return torch.sin(turns + phase).sum(0)

@@ -130,7 +130,11 @@ class MRI:
         streams = [stream(seed, i) for i in ids]
         signals = [torch.as_tensor(self.signal(t), dtype=torch.float64) for t in CHANNELS]
         weights = torch.stack([signal.to(fractions) for signal in signals])
-        clean = torch.einsum("c,nchw->nhw", weights, fractions)
+        # brain and lesion first, the rest one by one: where there is none of it, the sum is to the
+        # last bit what committed records were made from
+        clean = torch.einsum("c,nchw->nhw", weights[:4], fractions[:, :4])
+        for weight, fraction in zip(weights[4:], fractions[:, 4:].unbind(1), strict=True):
+            clean = clean + weight * fraction
         clean = clean * torch.exp(self._log_sensitivity(streams, clean))
         noise_sd = self.signal("white_matter") / self.snr
         noise = np.stack([s.standard_normal((2, height, width), dtype=np.float32) for s in streams])
