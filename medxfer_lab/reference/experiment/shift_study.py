@@ -145,20 +145,8 @@ def known(size: int, seed: int) -> Known:
     return Known.measured(400, size, _seed(seed, 0, 0))
 
 
-def invariance_study(repetitions: int, n: int, size: int, seed: int, alpha: float = 0.05) -> dict:
-    """Rejection rates of every test under every shift, with Clopper-Pearson intervals.
-
-    n: patients of a source (a target has as many, or what its shift leaves of 2n). size: pixels.
-    Cost: about 8 n images a repetition. Returns what :func:`summary` does.
-    """
-    fixed = known(size, seed)
-    return summary(
-        [repetition_p_values(fixed, n, size, seed, k) for k in range(1, repetitions + 1)], alpha
-    )
-
-
 def summary(repetitions: list[dict], alpha: float = 0.05) -> dict:
-    """From the p-values of each repetition (row: column: p) to rejection rates.
+    """From the p-values of each repetition (row: column: p) to rejection rates with intervals.
 
     Returns {"alpha", "columns" (name: test), "matrix" (row: column: {expected, mean, low, high, n,
     level, method}), "size": of all kept cells together, "first": the p-values of the first

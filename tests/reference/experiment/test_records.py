@@ -158,7 +158,7 @@ def test_invariance_cells_are_what_they_should_be():
     results = needed("invariance").results
     size = results["size"]
     # cells of one repetition share patients: allow twice the half-width of the interval
-    assert abs(size["mean"] - results["alpha"]) < 2 * (size["high"] - size["low"]) / 2 + 0.005
+    assert abs(size["mean"] - results["alpha"]) < size["high"] - size["low"]
     for row, cells in results["matrix"].items():
         for column, cell in cells.items():
             if cell["expected"] == "changed" and (row, column[:6]) != ("acquisition", "p(y|x)"):

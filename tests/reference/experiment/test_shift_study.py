@@ -15,7 +15,9 @@ from medxfer_lab.reference.experiment.shift_study import (
     COLUMNS,
     EXPECTED,
     KEPT,
-    invariance_study,
+    known,
+    repetition_p_values,
+    summary,
 )
 
 REPETITIONS = 8
@@ -33,7 +35,8 @@ SEEN = {
 
 @pytest.fixture(scope="module")
 def study() -> dict:
-    return invariance_study(REPETITIONS, n=200, size=32, seed=0)
+    fixed = known(32, 0)
+    return summary([repetition_p_values(fixed, 200, 32, 0, k) for k in range(1, REPETITIONS + 1)])
 
 
 def cells(study: dict, expected: str) -> list:
