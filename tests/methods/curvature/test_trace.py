@@ -25,7 +25,7 @@ def product_of(matrix):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_trace_of_a_network_s_gauss_newton_matrix(name):
-    """Hutchinson within 4 of its theoretical deviations; Hutch++ exact: rank <= 12 (K - 1) <= 24."""
+    """Hutchinson within 4 deviations by theory; Hutch++ exact: rank <= 12 (K - 1) <= 24."""
     c, samples = case(name), 30
     operator = gauss_newton_operator(c.network, c.inputs)
     dense = dense_gauss_newton(c)
