@@ -1,7 +1,8 @@
 """One look for every figure: the same colour for the same strategy everywhere.
 
-Colours are Okabe and Ito's palette (safe for the common colour-vision deficiencies); what they
-cannot carry alone (direct labels, markers, line styles) is given here as well.
+Colours are Okabe and Ito's palette and, where it ends, Paul Tol's muted one (both safe for the
+common colour-vision deficiencies); what they cannot carry alone (direct labels, markers, line
+styles) is given here as well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,14 @@ COLOURS: dict[str, str] = {
     "linear_probe": "#0072B2",
     "full_fine_tuning": "#009E73",
     "l2sp": "#CC79A7",
+    "partial_fine_tuning": "#E69F00",
+    "discriminative": "#56B4E9",
+    "gradual_unfreezing": "#882255",
+    "lpft": "#332288",
+    "ewc": "#AA4499",
+    "normalisation_only": "#44AA99",
+    "bias_only": "#999933",
+    "low_rank": "#661100",
     "untrained": "#7F7F7F",
     "matched_scales": "#B08D57",
     "pixels": "#000000",
@@ -30,6 +39,14 @@ LABELS: dict[str, str] = {
     "linear_probe": "linear probe (pretrained)",
     "full_fine_tuning": "full fine-tuning",
     "l2sp": "L2-SP",
+    "partial_fine_tuning": "partial fine-tuning",
+    "discriminative": "discriminative rates",
+    "gradual_unfreezing": "gradual unfreezing",
+    "lpft": "linear probe, then fine-tuning",
+    "ewc": "EWC",
+    "normalisation_only": "normalisation only",
+    "bias_only": "biases only",
+    "low_rank": "low-rank adapters",
     "untrained": "linear probe (untrained)",
     "matched_scales": "linear probe (matched scales)",
     "pixels": "plain pixels",
@@ -46,6 +63,14 @@ MARKERS: dict[str, str] = {
     "linear_probe": "o",
     "full_fine_tuning": "s",
     "l2sp": "D",
+    "partial_fine_tuning": "^",
+    "discriminative": "<",
+    "gradual_unfreezing": ">",
+    "lpft": "p",
+    "ewc": "d",
+    "normalisation_only": "h",
+    "bias_only": "1",
+    "low_rank": "P",
     "untrained": "x",
     "matched_scales": "+",
     "pixels": "*",

@@ -5,14 +5,24 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 (torch's own idiom)
 from tqdm import trange
 
+from medxfer_lab.training.adapters import add_adapters, merge_adapters
+from medxfer_lab.training.batches import draw_batches
+from medxfer_lab.training.inputs import check_training, log_loss
+from medxfer_lab.training.layout import arrange, memory_format, products_for_convolutions
+from medxfer_lab.training.plan import Plan, importance_for, plan
+from medxfer_lab.training.prefix import Feed, feed
 from medxfer_lab.training.strategies import Strategy
+
+#: steps between two looks at the loss of the whole training set, where one is asked for
+CHECK_EVERY = 25
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,7 @@ class Fit:
     losses: (steps,) mini-batch log loss, nats. distance: ||theta - theta_start|| / ||theta_start||
     of the body at the end. matched_distance: the same at the first check (every 25 steps) at which
     the loss on the whole training set was at most ``match_loss``; None if it never was.
+    train_loss: log loss on the whole training set at the end, nats.
     """
 
     network: nn.Module
@@ -44,104 +55,156 @@ def fit(
     learning_rate: float = 1e-3,
     flip: bool = False,
     match_loss: float | None = None,
+    importance: Mapping[str, Tensor] | None = None,
+    cache_prefix: bool = True,
+    precision: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> Fit:
-    """Minimise mean log loss + tie/2 ||theta - theta_start||^2 with Adam.
+    """Minimise mean log loss + the strategy's penalty with Adam (Kingma and Ba, ICLR 2015).
 
-    inputs: (n, C, H, W), already through ``network.prepare``. labels: (n,) 0 or 1.
+    network: has a ``body`` (nn.Sequential of blocks) and a ``head`` (nn.Linear).
+    inputs: (n, C, H, W), already through ``network.prepare``, or (n, d) for a network of vectors.
+    labels: (n,) 0 or 1 for one logit, whole numbers 0..K-1 for K logits.
     The rate warms up over a tenth of the steps and then falls as a cosine. Mini-batches are drawn
     by ``seed`` with replacement across epochs, without within one. flip: mirror images left to
     right at random, which is right where the label does not know the side.
+    importance: Fisher information by parameter name, for strategies that weigh by it.
+    cache_prefix: run blocks that stand still once instead of at each step; the result is the same.
+    precision: torch.bfloat16 computes under autocast; weights and Adam stay float32.
     Same seed, same device, same thread count: same result.
     """
-    _check(inputs, labels, steps, learning_rate)
-    trained = copy.deepcopy(network).to(device)
-    inputs = inputs.to(device)
-    labels = labels.float().to(device)
-    optimizer = torch.optim.Adam(strategy.groups(trained, learning_rate))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _rate(s, steps))
-    start = [p.detach().clone() for p in trained.body.parameters()]
-    generator = torch.Generator().manual_seed(seed)
-    trained.train(strategy.body_rate > 0)
-    losses, matched = torch.zeros(steps), None
-    order = torch.empty(0, dtype=torch.long)
-    for step in trange(
-        steps, disable=not progress, file=sys.stdout, desc=strategy.name, leave=False
-    ):
-        if len(order) < min(batch_size, len(labels)):
-            order = torch.randperm(len(labels), generator=generator)
-        index, order = order[:batch_size], order[batch_size:]
-        batch = _mirror(inputs[index], generator) if flip else inputs[index]
-        loss = F.binary_cross_entropy_with_logits(trained(batch), labels[index])
-        objective = loss + _penalty(trained, start, strategy.tie) if strategy.tie else loss
-        optimizer.zero_grad(set_to_none=True)
-        objective.backward()
-        optimizer.step()
-        schedule.step()
-        losses[step] = loss.detach()
-        if match_loss is not None and matched is None and step % 25 == 24:
-            if training_loss(trained, inputs, labels) <= match_loss:
-                matched = (_distance(trained, start), step + 1)
-    final = training_loss(trained, inputs, labels)
-    trained.eval()
+    labels = check_training(network, inputs, labels, steps, learning_rate)
+    weights = importance_for(strategy, network, importance)
+    order = memory_format(network)
+    trained = copy.deepcopy(network).to(device, memory_format=order)
+    start = {n: p.detach().clone() for n, p in trained.body.named_parameters()}
+    if strategy.moves == "low_rank":
+        add_adapters(trained.body, strategy.rank, seed)
+        trained.to(device)
+    settings = plan(strategy, trained)
+    run = _Run(trained, settings, start, weights, learning_rate, steps)
+    inputs, labels = arrange(inputs.to(device), order), labels.to(device)
+    batches = draw_batches(len(labels), batch_size, steps, seed, flip)
+    kind = torch.device(device).type
+    losses, matched = torch.zeros(steps, device=device), None
+    now, phase = None, -1
+    with products_for_convolutions(trained) if kind == "cpu" else _nothing():
+        for step in trange(
+            steps, disable=not progress, file=sys.stdout, desc=strategy.name, leave=False
+        ):
+            if run.schedule[step][0] != phase:
+                phase = run.schedule[step][0]
+                settings.open(trained, phase)
+                frozen = settings.frozen_blocks(phase) if cache_prefix else 0
+                now = feed(trained, inputs, frozen, flip)
+            index = batches.index[step].to(device)
+            coins = None if batches.mirrored is None else batches.mirrored[step].to(device)
+            with torch.autocast(kind, precision, enabled=precision != torch.float32):
+                loss = log_loss(now.model(now.batch(index, coins)), labels[index])
+            losses[step] = loss.detach()
+            run.step(loss, step)
+            checked = match_loss is not None and matched is None
+            if checked and step % CHECK_EVERY == CHECK_EVERY - 1:
+                if _whole_loss(now, labels) <= match_loss:
+                    matched = (run.distance(), step + 1)
+    final = _whole_loss(now, labels)
+    merge_adapters(trained.body)
+    distance = run.distance()
+    trained.to(memory_format=torch.contiguous_format).eval()
+    for parameter in trained.parameters():
+        parameter.grad = None
     reached = matched or (None, None)
-    return Fit(trained, losses, _distance(trained, start), reached[0], reached[1], final)
+    return Fit(trained, losses.cpu(), distance, reached[0], reached[1], final)
+
+
+class _Run:
+    """One optimiser, its rates, the penalty's pull, and how far the body has come."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Plan,
+        start: dict[str, Tensor],
+        importance: dict[str, Tensor] | None,
+        learning_rate: float,
+        steps: int,
+    ) -> None:
+        self.network, self.settings, self.start = network, settings, start
+        self.learning_rate, self.schedule = learning_rate, settings.schedule(steps)
+        self.optimizer = torch.optim.Adam(settings.groups(network, learning_rate), fused=True)
+        self.tied = []
+        if settings.strategy.tie:
+            for name, parameter in network.body.named_parameters():
+                importance_ = importance[f"body.{name}"].to(parameter) if importance else None
+                self.tied.append((parameter, start[name], importance_))
+
+    def step(self, loss: Tensor, step: int) -> None:
+        """One step of Adam along the gradient of loss + penalty."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        with torch.no_grad():
+            for parameter, start, weight in self.tied:
+                if parameter.grad is not None:  # tie * w * (theta - start): the penalty's gradient
+                    gap = parameter - start
+                    gap = gap if weight is None else gap * weight
+                    parameter.grad.add_(gap, alpha=self.settings.strategy.tie)
+        phase, factor = self.schedule[step]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * factor * group["rates"][phase]
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def distance(self) -> float:
+        """||theta - theta_start|| / ||theta_start|| of the body, adapters included."""
+        moved = [
+            float((weight(self.network.body, name) - start).square().sum())
+            for name, start in self.start.items()
+        ]
+        return relative(moved, [float(start.square().sum()) for start in self.start.values()])
+
+
+def relative(moved: list[float], size: list[float]) -> float:
+    """sqrt(sum of squared moves / sum of squared weights); 0 for a body without weights."""
+    return math.sqrt(sum(moved) / sum(size)) if size else 0.0
+
+
+def weight(body: nn.Module, name: str) -> Tensor:
+    """A weight by its plain name; with an adapter on it, the sum."""
+    module, _, last = name.rpartition(".")
+    return getattr(body.get_submodule(module), last)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Inside, everything is in evaluation mode; afterwards each module is as it was."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 @torch.no_grad()
 def predict(network: nn.Module, inputs: Tensor, batch_size: int = 256) -> Tensor:
-    """Logits (n,) of prepared inputs, in evaluation mode, on the CPU."""
+    """Logits (n,) or (n, K) of prepared inputs, in evaluation mode, on the CPU."""
     network.eval()
     device = next(network.parameters()).device
     return torch.cat([network(part.to(device)).cpu() for part in inputs.split(batch_size)])
 
 
 def training_loss(network: nn.Module, inputs: Tensor, labels: Tensor) -> float:
-    """Mean log loss in nats over a whole set; the network's mode is left as it was."""
-    mode = network.training
-    logits = predict(network, inputs)
-    network.train(mode)
-    return float(F.binary_cross_entropy_with_logits(logits, labels.cpu()))
+    """Mean log loss in nats over a whole set; every module's mode is left as it was."""
+    with evaluating(network):
+        return float(log_loss(predict(network, inputs), labels.cpu()))
 
 
-def _rate(step: int, steps: int) -> float:
-    warm = max(1, steps // 10)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-def _mirror(batch: Tensor, generator: torch.Generator) -> Tensor:
-    coin = torch.rand(len(batch), generator=generator) < 0.5
-    return torch.where(coin[:, None, None, None].to(batch.device), batch.flip(-1), batch)
-
-
-def _penalty(network: nn.Module, start: list[Tensor], tie: float) -> Tensor:
-    gaps = [(p - s).square().sum() for p, s in zip(network.body.parameters(), start, strict=True)]
-    return tie / 2 * torch.stack(gaps).sum()
-
-
-def _distance(network: nn.Module, start: list[Tensor]) -> float:
-    moved = sum(
-        float((p.detach() - s).square().sum())
-        for p, s in zip(network.body.parameters(), start, strict=True)
-    )
-    return math.sqrt(moved / sum(float(s.square().sum()) for s in start))
-
-
-def _check(inputs: Tensor, labels: Tensor, steps: int, learning_rate: float) -> None:
-    if inputs.ndim != 4 or len(inputs) != len(labels):
-        raise ValueError(
-            f"inputs have shape {tuple(inputs.shape)} and labels {tuple(labels.shape)}; "
-            "expected (n, channels, height, width) and (n,)"
-        )
-    values = set(labels.unique().tolist())
-    if not values <= {0.0, 1.0}:
-        raise ValueError(f"labels hold {sorted(values)[:5]}; expected 0 and 1")
-    if len(values) < 2:
-        raise ValueError(
-            f"all {len(labels)} labels are {values.pop():g}; training needs both classes"
-        )
-    if steps < 1 or not learning_rate > 0:
-        raise ValueError(f"steps is {steps}, learning_rate {learning_rate}; both must be positive")
+def _whole_loss(now: Feed, labels: Tensor) -> float:
+    return training_loss(now.model, now.pictures, labels)

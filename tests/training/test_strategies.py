@@ -1,78 +1,79 @@
-"""Strategies as data: what they hand to an optimiser, and what they say of themselves."""
+"""Strategies as data: what each is, and what cannot be one."""
 
 from __future__ import annotations
 
-import re
+import math
 
 import pytest
 import torch
 
-from medxfer_lab import nets
-from medxfer_lab.course.style import COLOURS
-from medxfer_lab.training import L2SP, FullFineTuning, LinearProbe, Scratch, Strategy
+from medxfer_lab.course.style import COLOURS, LABELS, MARKERS
+from medxfer_lab.training import (
+    EWC,
+    L2SP,
+    LPFT,
+    BiasOnly,
+    Discriminative,
+    FullFineTuning,
+    GradualUnfreezing,
+    LinearProbe,
+    LowRank,
+    NormalisationOnly,
+    PartialFineTuning,
+    Phase,
+    Scratch,
+    Strategy,
+)
 
-EVERY = (Scratch(), LinearProbe(), FullFineTuning(), L2SP(0.02))
-
-
-@pytest.fixture
-def network():
-    return nets.load("small_cnn", "untrained", seed=1)
-
-
-def test_what_each_is():
-    rows = [(s.name, s.start, s.body_rate > 0, s.tie) for s in EVERY]
-    assert rows == [
-        ("scratch", "untrained", True, 0.0),
-        ("linear_probe", "pretrained", False, 0.0),
-        ("full_fine_tuning", "pretrained", True, 0.0),
-        ("l2sp", "pretrained", True, 0.02),
-    ]
-    assert {s.name for s in EVERY} <= set(COLOURS)
-
-
-@pytest.mark.parametrize("strategy", EVERY, ids=lambda s: s.name)
-def test_groups_hold_every_moving_parameter_once(strategy, network):
-    groups = strategy.groups(network, 0.01)
-    handed = [id(p) for g in groups for p in g["params"]]
-    moving = list(network.head.parameters())
-    moving += list(network.body.parameters()) if strategy.body_rate else []
-    assert sorted(handed) == sorted(map(id, moving))
-    assert all(p.requires_grad == (id(p) in handed) for p in network.parameters())
-
-
-def test_body_rate_scales_the_body_s_rate_only(network):
-    head, body = Strategy("x", body_rate=0.1).groups(network, 0.02)
-    assert head["lr"] == 0.02 and body["lr"] == pytest.approx(0.002)
-    assert head["params"][0] is network.head.weight
+EVERY = (
+    Scratch(),
+    LinearProbe(),
+    PartialFineTuning(2),
+    FullFineTuning(),
+    Discriminative(),
+    GradualUnfreezing(),
+    LPFT(),
+    L2SP(0.02),
+    EWC(0.02),
+    NormalisationOnly(),
+    BiasOnly(),
+    LowRank(2),
+)
 
 
-def test_a_frozen_body_can_be_thawed(network):
-    LinearProbe().groups(network, 0.01)
-    assert not any(p.requires_grad for p in network.body.parameters())
-    FullFineTuning().groups(network, 0.01)
-    assert all(p.requires_grad for p in network.parameters())
+def test_every_strategy_has_a_name_a_colour_and_a_marker():
+    names = [s.name for s in EVERY]
+    assert len(set(names)) == len(EVERY)
+    assert set(names) <= set(COLOURS) & set(LABELS) & set(MARKERS)
+    assert len({COLOURS[n] for n in names}) == len({LABELS[n] for n in names}) == len(EVERY)
+    assert [s.start for s in EVERY] == ["untrained"] + ["pretrained"] * (len(EVERY) - 1)
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "efficientnet_lite0"])
-def test_the_table_counts_every_parameter(name):
-    network = nets.load(name, "untrained")
-    lines = L2SP(0.02).describe(network).splitlines()
-    assert lines[0] == "l2sp: starts pretrained"
-    rows = [line.split() for line in lines[2:]]
-    assert [row[0] for row in rows] == list(network.blocks)
-    counts = [int(row[1].replace(",", "")) for row in rows]
-    assert sum(counts) == sum(p.numel() for p in network.parameters())
-    for row, count in zip(rows, counts):
-        prefix = row[0] + "."
-        own = [p for n, p in network.named_parameters() if n.startswith(prefix)]
-        assert count == sum(p.numel() for p in own)
-    assert [row[2:] for row in rows] == [["1", "0.02"]] * (len(rows) - 1) + [["1"]]
+def test_what_ties_and_what_weighs():
+    assert {s.name: s.tie for s in EVERY if s.tie} == {"l2sp": 0.02, "ewc": 0.02}
+    assert [s.name for s in EVERY if s.weighting == "fisher"] == ["ewc"]
 
 
-def test_the_table_of_a_probe_says_what_stands_still(network):
-    rows = [line.split() for line in LinearProbe().describe(network).splitlines()[2:]]
-    assert [row[2] for row in rows] == ["0"] * (len(rows) - 1) + ["1"]
-    assert not re.search("nan", LinearProbe().describe(network))
+def test_strategies_are_values():
+    assert L2SP(0.1) == L2SP(0.1) != L2SP(0.2) and hash(LPFT()) == hash(LPFT())
+    assert not torch.is_tensor(L2SP(0.1).tie)
+    with pytest.raises(AttributeError):
+        Scratch().tie = 1.0
+
+
+@pytest.mark.parametrize(
+    "opened, of, count",
+    [(None, 7, 7), (0, 7, 0), (3, 7, 3), (0.0, 7, 0), (1.0, 7, 7), (0.5, 4, 2), (0.25, 16, 4)],
+)
+def test_a_phase_counts_its_open_blocks(opened, of, count):
+    assert Phase(opened=opened).count(of) == count
+
+
+def test_gradual_unfreezing_opens_from_none_to_all():
+    phases = GradualUnfreezing(5).phases
+    assert [p.count(4) for p in phases] == [0, 1, 2, 3, 4]
+    opened = [p.count(18) for p in phases]
+    assert opened == sorted(opened) and opened[0] == 0 and opened[-1] == 18
 
 
 def test_impossible_strategies():
@@ -83,10 +84,30 @@ def test_impossible_strategies():
     for strength in (0.0, -0.5, float("nan")):
         with pytest.raises(ValueError, match=r"without a tie is FullFineTuning\(\)"):
             L2SP(strength)
-
-
-def test_strategies_are_values():
-    assert L2SP(0.1) == L2SP(0.1) != L2SP(0.2)
-    assert not torch.is_tensor(L2SP(0.1).tie)
-    with pytest.raises(AttributeError):
-        Scratch().tie = 1.0
+        with pytest.raises(ValueError, match=r"EWC without a tie is FullFineTuning\(\)"):
+            EWC(strength)
+    for decay in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="decay is .*factor from block to block is > 0"):
+            Discriminative(decay)
+    with pytest.raises(ValueError, match="stages is 1; unfreezing gradually takes at least 2"):
+        GradualUnfreezing(1)
+    with pytest.raises(ValueError, match="share is 1.0; both parts need steps"):
+        LPFT(1.0)
+    with pytest.raises(ValueError, match="rank is 0; it is at least 1"):
+        LowRank(0)
+    with pytest.raises(ValueError, match="moves is 'all' and rank is 3; low-rank adapters have"):
+        Strategy("x", rank=3)
+    with pytest.raises(ValueError, match="moves is 'some' and weighting 'equal'; known: all, nor"):
+        Strategy("x", moves="some")
+    with pytest.raises(ValueError, match="phases is empty"):
+        Strategy("x", phases=())
+    with pytest.raises(ValueError, match="tie is 0.1 and the weights themselves stand still"):
+        Strategy("x", moves="low_rank", rank=2, tie=0.1)
+    with pytest.raises(ValueError, match="opened is 1.5; as a float it is a share"):
+        Phase(opened=1.5)
+    with pytest.raises(ValueError, match="opened is -1; blocks are counted from 0"):
+        Phase(opened=-1)
+    with pytest.raises(ValueError, match="share is 0; a phase has a positive share"):
+        Phase(share=0)
+    with pytest.raises(ValueError, match="5 blocks are to be opened and the body has 4"):
+        Phase(opened=5).count(4)
