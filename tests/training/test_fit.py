@@ -14,7 +14,10 @@ from torch.nn import functional as F  # noqa: N812
 
 from medxfer_lab import nets
 from medxfer_lab.training import (
+    EWC,
     L2SP,
+    LPFT,
+    Discriminative,
     FullFineTuning,
     LinearProbe,
     Scratch,
@@ -301,3 +304,77 @@ def test_errors_name_value_and_expectation():
         fit(Tiny(), x, y, Scratch(), seed=0, steps=0)
     with pytest.raises(ValueError, match="learning_rate nan; both must be positive"):
         fit(Tiny(), x, y, Scratch(), seed=0, learning_rate=float("nan"))
+    x[3, 0, 1, 1] = float("nan")
+    with pytest.raises(ValueError, match="inputs hold NaN or infinity; look at the pictures"):
+        fit(Tiny(), x, y, Scratch(), seed=0)
+
+
+def test_ewc_equals_the_loop_written_out():
+    """The penalty strength/2 sum F_i (theta_i - start_i)^2, through autograd."""
+    x, y = data()
+    network = Tiny().double()
+    fisher = {n: torch.rand_like(p) for n, p in network.named_parameters()}
+    settings = {"steps": 30, "learning_rate": 0.01, "batch_size": 64}
+    done = fit(network, x.double(), y, EWC(3.0), seed=0, importance=fisher, **settings)
+    plain = copy.deepcopy(network)
+    start = {n: p.detach().clone() for n, p in plain.named_parameters()}
+    optimizer = torch.optim.Adam(plain.parameters(), lr=0.01)
+    for step in range(30):
+        factor = (step + 1) / 3 if step < 3 else 0.5 * (1 + math.cos(math.pi * (step - 3) / 27))
+        optimizer.param_groups[0]["lr"] = 0.01 * factor
+        loss = F.binary_cross_entropy_with_logits(plain(x.double()), y.double())
+        loss = loss + 1.5 * sum(
+            (fisher[n] * (p - start[n]).square()).sum()
+            for n, p in plain.named_parameters()
+            if n.startswith("body")
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(weights(done.network), weights(plain), rtol=0, atol=1e-9)
+
+
+def test_ewc_with_equal_importance_is_l2sp():
+    x, y = data()
+    ones = {n: torch.ones_like(p) for n, p in Tiny().named_parameters()}
+    one = fit(Tiny(), x, y, EWC(0.4), seed=0, steps=20, importance=ones)
+    two = fit(Tiny(), x, y, L2SP(0.4), seed=0, steps=20)
+    assert torch.equal(weights(one.network), weights(two.network))
+
+
+def test_discriminative_rates_move_early_blocks_less_and_above_one_more():
+    """Adam's first step moves every weight by its rate (up to 1e-8 / |gradient|)."""
+    network = nets.load("small_cnn", "photographs").double()
+    x = torch.randn(32, 1, 32, 32, generator=torch.Generator().manual_seed(0)).double()
+    y = (torch.arange(32) % 2).float()
+    for decay in (0.1, 10.0):
+        done = fit(network, x, y, Discriminative(decay), seed=0, steps=1, learning_rate=1e-4)
+        after = dict(done.network.named_parameters())
+        moved = {
+            n: float((after[n] - p).detach().abs().max()) for n, p in network.named_parameters()
+        }
+        for depth in (1, 2, 3, 4):
+            name = f"body.conv{5 - depth}.0.weight"
+            assert moved[name] == pytest.approx(1e-4 * decay**depth, rel=0.01)
+        assert moved["head.weight"] == pytest.approx(1e-4, rel=0.01)
+
+
+def test_lpft_s_first_half_is_a_linear_probe():
+    """Its head at half time is the probe's, because each part has its own schedule."""
+    x, y = data()
+    probe_fit = fit(Tiny(), x, y, LinearProbe(), seed=0, steps=20, batch_size=64)
+    done = fit(Tiny(), x, y, LPFT(0.5), seed=0, steps=40, batch_size=64)
+    torch.testing.assert_close(done.losses[:20], probe_fit.losses, rtol=0, atol=0)
+    full = fit(probe_fit.network, x, y, FullFineTuning(), seed=0, steps=20, batch_size=64)
+    # Adam's memory of the head is carried over, so only the first loss is the same
+    assert float(done.losses[20]) == pytest.approx(float(full.losses[0]), abs=1e-6)
+    assert done.distance > 0
+
+
+def test_bfloat16_is_near_and_not_equal():
+    x, y = data()
+    settings = {"seed": 0, "steps": 20, "learning_rate": 0.01}
+    full = fit(Tiny(), x, y, Scratch(), **settings)
+    half = fit(Tiny(), x, y, Scratch(), precision=torch.bfloat16, **settings)
+    assert weights(half.network).dtype == torch.float32
+    assert 0 < float((weights(full.network) - weights(half.network)).abs().max()) < 0.05

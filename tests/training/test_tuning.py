@@ -76,3 +76,40 @@ def test_unequal_budgets_are_refused_before_anything_is_trained(settings):
 def test_tuning_needs_draws():
     with pytest.raises(ValueError, match="draws is empty; tuning needs at least one draw"):
         tune(candidates(), lambda *_: 0.0, [], budget=4)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_trial_that_diverged_once_cannot_win(bad):
+    """Not even as the first candidate, nor if it was best on the other draws."""
+    losses = {(0, 7): bad, (0, 8): 0.0, (1, 7): 0.9, (1, 8): 0.8}
+    chosen = tune(
+        {"a": [{"rate": 0}, {"rate": 1}]}, lambda s, c, d: losses[c["rate"], d], (7, 8), budget=2
+    )["a"]
+    assert chosen.settings == {"rate": 1} and chosen.loss == pytest.approx(0.85)
+    assert chosen.trials[0][1] == float("inf") and chosen.record()["trials"][0]["loss"] is None
+    with pytest.raises(ValueError, match="every trial of 'a' diverged .*smaller learning rates"):
+        tune({"a": [{"rate": 0}]}, lambda s, c, d: bad, (7,), budget=1)
+
+
+def test_draws_that_tune_are_not_reported():
+    with pytest.raises(ValueError, match=r"draws \[8\] are to tune and to be reported"):
+        tune(candidates(), lambda s, c, d: 0.0, (7, 8), budget=4, reported=(8, 9))
+
+
+def test_the_edge_of_what_was_tried_is_said():
+    def choose(best, kind=float):
+        settings = [{"rate": kind(r), "mode": "x"} for r in (1, 2, 3)]
+        return tune({"a": settings}, lambda s, c, d: abs(float(c["rate"]) - best), (7,), budget=3)[
+            "a"
+        ]
+
+    assert choose(1).at_the_edge and choose(3).at_the_edge and not choose(2).at_the_edge
+    assert not choose(3, kind=str).at_the_edge  # words have no edge
+    assert choose(2).record() == {
+        "settings": {"rate": 2.0, "mode": "x"},
+        "loss": 0.0,
+        "at_the_edge": False,
+        "trials": [
+            {"settings": {"rate": r, "mode": "x"}, "loss": abs(r - 2.0)} for r in (1.0, 2.0, 3.0)
+        ],
+    }
