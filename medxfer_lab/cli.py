@@ -69,13 +69,42 @@ def data(ctx: typer.Context) -> None:
 def run(
     chapter: Annotated[str, typer.Argument(help="e.g. bias_variance")],
     preset: Annotated[Preset, typer.Option(help="how much to train")] = Preset.quick,
-    jobs: Annotated[int, typer.Option(min=1, help="worker processes, one thread each")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="at most so many jobs at once, one thread each. Here: worker processes (default "
+            "1). On a cluster: jobs that are out (default: every worker has one). Experiments that "
+            "measure time always run here, one job after another",
+        ),
+    ] = None,
     experiment: Annotated[str, typer.Option(help="only this experiment (default: all)")] = "",
+    backend: Annotated[
+        str, typer.Option(help="where jobs run: local, dask, or another of joblib's backends")
+    ] = "local",
+    address: Annotated[
+        str, typer.Option(help="of the Dask scheduler, e.g. tcp://127.0.0.1:8786")
+    ] = "",
 ) -> None:
-    """Run a chapter's experiments; finished jobs are kept, so a killed run resumes."""
-    from medxfer_lab.chapters import room
+    """Run a chapter's experiments; finished jobs are kept, so a killed run resumes.
 
-    room(chapter, "experiment").run(preset.value, processes=jobs, experiment=experiment or None)
+    For a cluster start `dask scheduler` and, on every node, `dask worker ADDRESS --nworkers N
+    --nthreads 1`, with the same course installed; results are kept here. Use a network you trust.
+    """
+    from medxfer_lab.chapters import room
+    from medxfer_lab.course.jobs import ClusterError, JobError
+
+    try:
+        room(chapter, "experiment").run(
+            preset.value,
+            processes=jobs,
+            experiment=experiment or None,
+            backend=backend,
+            address=address or None,
+        )
+    except (JobError, ClusterError) as error:
+        print(f"medxfer: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -95,6 +124,19 @@ def notebooks(
         raise typer.Exit(1)
     if not changed:
         print("notebooks are in step with book/")
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="remove everything in it")] = False,
+) -> None:
+    """Say how much the feature cache holds, and of how much at most; or empty it."""
+    from medxfer_lab.nets.feature_cache import FeatureCache
+
+    kept = FeatureCache()
+    if clear:
+        print(f"feature cache: {kept.clear()} entries removed")
+    print(kept.report())
 
 
 def main() -> None:

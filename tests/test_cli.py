@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from medxfer_lab import __version__, chapters, cli
+from medxfer_lab.course.jobs import ClusterError, JobError
 
 runner = CliRunner()
 
@@ -32,25 +33,46 @@ def test_an_unknown_chapter_is_one_line_that_lists_the_known():
     )
 
 
-def test_run_hands_its_options_to_the_chapter(monkeypatch):
-    seen = {}
+@pytest.fixture
+def seen(monkeypatch):
+    """What `run` of a chapter was called with; it raises what is put under "error"."""
+    found = {}
 
-    def run(preset, processes, experiment):
-        seen.update(preset=preset, processes=processes, experiment=experiment)
+    def run(preset, **options):
+        found.update(preset=preset, **options)
+        if "error" in found:
+            raise found["error"]
 
     monkeypatch.setattr(chapters, "room", lambda *names: types.SimpleNamespace(run=run))
-    arguments = [
-        "run",
-        "bias_variance",
-        "--preset",
-        "smoke",
-        "--jobs",
-        "2",
-        "--experiment",
-        "ridge",
-    ]
-    assert runner.invoke(cli.app, arguments).exit_code == 0
-    assert seen == {"preset": "smoke", "processes": 2, "experiment": "ridge"}
+    return found
+
+
+def test_run_hands_its_options_to_the_chapter(seen):
+    arguments = "run bias_variance --preset smoke --jobs 2 --experiment ridge"
+    assert runner.invoke(cli.app, arguments.split()).exit_code == 0
+    local = {"backend": "local", "address": None}
+    assert seen == {"preset": "smoke", "processes": 2, "experiment": "ridge"} | local
+
+
+def test_run_hands_on_where_a_cluster_is(seen):
+    arguments = "run bias_variance --backend dask --address tcp://127.0.0.1:8786"
+    assert runner.invoke(cli.app, arguments.split()).exit_code == 0
+    cluster = {"backend": "dask", "address": "tcp://127.0.0.1:8786"}
+    assert seen == {"preset": "quick", "processes": None, "experiment": None} | cluster
+
+
+@pytest.mark.parametrize("error", [JobError("1 of 5 jobs failed"), ClusterError("no workers")])
+def test_what_fails_in_a_run_is_said_without_a_traceback_of_the_command(seen, error):
+    seen["error"] = error
+    done = runner.invoke(cli.app, ["run", "bias_variance"])
+    assert done.exit_code == 1 and done.stderr == f"medxfer: {error}\n"
+
+
+def test_a_cluster_without_an_address_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDXFER_HOME", str(tmp_path))
+    done = medxfer("run", "reference", "--experiment", "population", "--backend", "dask")
+    assert done.returncode == 1 and done.stderr.startswith("medxfer: backend='dask' needs ")
+    assert "dask worker" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_doctor_hands_on_its_verdict(monkeypatch):

@@ -54,23 +54,28 @@ class Laboratory:
     def run(
         self,
         preset: str = "quick",
-        processes: int = 1,
+        processes: int | None = None,
         experiment: str | None = None,
         folder: str | Path | None = None,
         progress: bool = True,
+        backend: str = "local",
+        address: str | None = None,
     ) -> list[Record]:
         """Run experiments by preset and return their records.
 
         Only the ``full`` preset writes the records that the pages read; the others write theirs
         beside their jobs. folder: where finished jobs are kept (default: the course's folder in
-        your home).
+        your home). processes, progress, backend, address: see
+        :func:`~medxfer_lab.course.jobs.run_jobs`; experiments that measure time run here, one job
+        after another, whatever these say.
         """
         if experiment is not None and experiment not in self.experiments:
             known = ", ".join(self.experiments)
             raise ValueError(f"no experiment is called {experiment!r}; known: {known}")
         root = Path(folder) if folder else home() / "runs" / self.chapter / preset
+        how = {"processes": processes, "backend": backend, "address": address}
         return [
-            self._record(self.experiments[name], data, preset, processes, root, progress)
+            self._record(self.experiments[name], data, preset, root, {"progress": progress} | how)
             for name in ([experiment] if experiment else self.experiments)
             for data in self.data_sets(self.experiments[name])
         ]
@@ -85,9 +90,8 @@ class Laboratory:
         module: ModuleType,
         data: str,
         preset: str,
-        processes: int,
         root: Path,
-        progress: bool,
+        how: dict[str, Any],
     ) -> Record:
         if preset not in module.PRESETS:
             known = ", ".join(module.PRESETS)
@@ -97,16 +101,14 @@ class Laboratory:
             parameters["data"] = data
         name = f"{module.NAME}.{data}"
         timing = getattr(module, "TIMING", False)
-        if timing:  # an old clock says nothing about now
+        if timing:  # an old clock says nothing about now, nor another machine's about this one
             shutil.rmtree(root / name, ignore_errors=True)
+            how = {"progress": how["progress"]}
         context = {"fingerprint": self.fingerprint(module, parameters, data)}
         seconds: dict[str, float] = {}
 
         def runner(jobs, function):
-            workers = 1 if timing else processes
-            report = run_jobs(
-                jobs, function, root / name, workers, progress, label=name, context=context
-            )
+            report = run_jobs(jobs, function, root / name, label=name, context=context, **how)
             report.raise_if_failed()
             seconds.update(report.seconds)
             return report.results

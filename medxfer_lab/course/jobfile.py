@@ -1,4 +1,4 @@
-"""One finished job on disk: a ``.npz`` of its arrays and a JSON text for the rest, no pickles."""
+"""A job, how it ended, and its file: a ``.npz`` of its arrays and a JSON text for the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,56 @@ class Job:
 
     key: str
     parameters: dict[str, Any]
+
+
+class ClusterError(RuntimeError):
+    """A cluster that cannot be reached, has no workers, or would give other results."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that raised, or whose process died."""
+
+    key: str
+    parameters: dict[str, Any]
+    error: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        """``job 'set 3', seed 3, parameters {...}: what went wrong``."""
+        seeds = [f"{k.replace('_', ' ')} {v}" for k, v in self.parameters.items() if "seed" in k]
+        words = ", ".join([f"job {self.key!r}", *seeds, f"parameters {self.parameters}"])
+        return f"{words}: {self.error}"
+
+
+def compute(
+    job: Job, function: Callable[..., Mapping[str, Any]]
+) -> tuple[Mapping[str, Any], float] | Failure:
+    """Result and seconds of ``function(**parameters)``; a failure is returned, not raised."""
+    start = time.perf_counter()
+    try:
+        result = function(**job.parameters)
+        if not isinstance(result, Mapping):
+            raise TypeError(f"job functions return a dict; this one gave {type(result).__name__}")
+    except (Exception, SystemExit) as error:  # sys.exit in a job must not end the others
+        return _failure(job, error)
+    return result, time.perf_counter() - start
+
+
+def keep(task: Task, outcome: tuple[Mapping[str, Any], float] | Failure) -> Failure | None:
+    """Save what :func:`compute` gave; what cannot be saved is a failure too."""
+    if isinstance(outcome, Failure):
+        return outcome
+    try:
+        task.save(*outcome)
+    except Exception as error:
+        return _failure(task.job, error)
+    return None
+
+
+def _failure(job: Job, error: BaseException) -> Failure:
+    text = f"{type(error).__name__}: {error}"
+    return Failure(job.key, job.parameters, text, traceback.format_exc())
 
 
 def job_fingerprint(job: Job, function: Callable[..., Any], context: Any = None) -> str:

@@ -31,6 +31,18 @@ def draw_or_die(seed: int) -> dict:
     return draw(seed, n=5)
 
 
+def draw_or_exit(seed: int) -> dict:
+    if seed == 1:
+        raise SystemExit("seed 1 has had enough")
+    return draw(seed, n=5)
+
+
+def count_threads(seed: int) -> dict:
+    import torch
+
+    return {"threads": torch.get_num_threads()}
+
+
 def not_storable(seed: int) -> dict:
     return {"thing": {"inner": object()}}
 

@@ -56,6 +56,24 @@ def test_finished_jobs_are_kept_unless_they_are_timings(tmp_path, monkeypatch):
     assert [(r.computed, r.reused) for r in reports] == [(3, 0), (0, 3), (3, 0), (3, 0)]
 
 
+def test_where_jobs_run_is_handed_on_but_times_are_taken_here(tmp_path, monkeypatch):
+    from medxfer_lab.course import experiments
+
+    calls = []
+    original = experiments.run_jobs
+
+    def watching(jobs, function, folder, processes=None, backend="local", address=None, **more):
+        calls.append((processes, backend, address))
+        return original(jobs, function, folder, **more)
+
+    monkeypatch.setattr(experiments, "run_jobs", watching)
+    for module in (experiment(), experiment(TIMING=True)):
+        laboratory(module).run(
+            *("smoke", 3), folder=tmp_path, progress=False, backend="dask", address="tcp://a:1"
+        )
+    assert calls == [(3, "dask", "tcp://a:1"), (None, "local", None)]
+
+
 def test_the_fingerprint_follows_everything_it_should():
     module = experiment()
     parameters = {"power": 2}

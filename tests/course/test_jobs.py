@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medxfer_lab.course.jobs import Job, JobError, job_fingerprint, run_jobs
+from medxfer_lab.course.jobs import Failure, Job, JobError, job_fingerprint, run_jobs
 from medxfer_lab.course.record import INCIDENTAL, Record, differences
 
 HERE = Path(__file__).resolve().parent
@@ -110,9 +110,26 @@ def test_a_failing_job_is_reported_and_sinks_no_other(tmp_path, processes, capsy
     assert "ZeroDivisionError: seed 2 does not converge" in report.failed[0].error
     assert sorted(report.results) == ["seed=0", "seed=1", "seed=3", "seed=4"]
     assert report.computed == 4
-    assert "{'seed': 2}" in capsys.readouterr().out
-    with pytest.raises(JobError, match="1 of 5 jobs failed"):
+    words = "job 'seed=2', seed 2, parameters {'seed': 2}: ZeroDivisionError: seed 2 does not"
+    assert f"failed: {words}" in capsys.readouterr().out
+    with pytest.raises(JobError, match="1 of 5 jobs failed") as error:
         report.raise_if_failed()
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_job_that_exits_sinks_no_other(tmp_path, processes):
+    report = run_jobs(JOBS[:3], toy.draw_or_exit, tmp_path, processes, progress=False)
+    assert [f.error for f in report.failed] == ["SystemExit: seed 1 has had enough"]
+    assert sorted(report.results) == ["seed=0", "seed=2"]
+
+
+def test_a_failure_says_every_seed_in_words():
+    parameters = {"n": 5, "seed": 3, "data_seed": 11}
+    assert str(Failure("k", parameters, "too bad")) == (
+        f"job 'k', seed 3, data seed 11, parameters {parameters}: too bad"
+    )
+    assert str(Failure("k", {"n": 5}, "too bad")) == "job 'k', parameters {'n': 5}: too bad"
 
 
 def test_a_dying_process_is_reported_and_sinks_no_other(tmp_path):
@@ -182,6 +199,10 @@ def test_bad_calls_are_refused(tmp_path):
         run_jobs([JOBS[0], JOBS[0]], toy.draw, tmp_path)
     with pytest.raises(ValueError, match="processes=0"):
         run_jobs(JOBS, toy.draw, tmp_path, processes=0)
+    with pytest.raises(ValueError, match="only backend='dask' has one, not 'local'"):
+        run_jobs(JOBS, toy.draw, tmp_path, address="tcp://127.0.0.1:8786")
+    with pytest.raises(ValueError, match="no backend is called 'slurm'; known: dask, local, loky"):
+        run_jobs(JOBS, toy.draw, tmp_path, backend="slurm")
     with pytest.raises(ValueError, match="top level of a module"):
         run_jobs(JOBS, lambda seed: {}, tmp_path, processes=2)
 
