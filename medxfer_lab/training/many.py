@@ -36,6 +36,7 @@ def fit_many(
     strategy: Strategy | Sequence[Strategy],
     *,
     seeds: Sequence[int],
+    steps: int | Sequence[int] = 250,
     learning_rate: float | Sequence[float] = 1e-3,
     importance: Mapping[str, Tensor] | None = None,
     technique: str = "auto",
@@ -46,8 +47,8 @@ def fit_many(
 ) -> list[Fit]:
     """``[fit(network, *cohort, strategy, seed=seed, ...) for ...]``, faster; in the same order.
 
-    cohorts: (prepared inputs, labels) a network. strategy and learning_rate: one for all, or one a
-    network. settings: steps, batch_size, flip, match_loss, cache_prefix, precision as in
+    cohorts: (prepared inputs, labels) a network. strategy, steps and learning_rate: one for all,
+    or one a network. settings: batch_size, flip, match_loss, cache_prefix, precision as in
     :func:`~medxfer_lab.training.fit`. processes: worker processes (default: one a core).
     Networks come back on ``device``.
 
@@ -58,26 +59,29 @@ def fit_many(
     m = len(networks)
     strategies = [strategy] * m if isinstance(strategy, Strategy) else list(strategy)
     rates = [learning_rate] * m if isinstance(learning_rate, int | float) else list(learning_rate)
-    lengths = {"cohorts": cohorts, "seeds": seeds, "strategy": strategies, "learning_rate": rates}
+    counts = [steps] * m if isinstance(steps, int) else list(steps)
+    lengths = {"cohorts": cohorts, "seeds": seeds, "strategy": strategies}
+    lengths |= {"steps": counts, "learning_rate": rates}
     for name, values in lengths.items():
         if len(values) != m:
             raise ValueError(f"{name} has {len(values)} entries for {m} networks; one each is due")
     if technique not in TECHNIQUES:
         raise ValueError(f"technique is {technique!r}; known: {', '.join(TECHNIQUES)}")
-    steps = settings.get("steps", 250)
     labels = [
-        check_training(net, x, y, steps, rate)
-        for net, (x, y), rate in zip(networks, cohorts, rates, strict=True)
+        check_training(net, x, y, count, rate)
+        for net, (x, y), count, rate in zip(networks, cohorts, counts, rates, strict=True)
     ]
     if not m:
         return []
     if technique == "auto":
-        technique = choose_technique(networks, cohorts, steps, settings, device)
+        batch_size = settings.get("batch_size", 32)
+        technique = choose_technique(networks, cohorts, sum(counts), batch_size, device)
     shared = settings | {"importance": importance, "device": device}
     jobs = [
-        {"network": net, "inputs": x, "labels": y, "strategy": s, "seed": seed, "learning_rate": r}
-        for net, (x, _), y, s, seed, r in zip(
-            networks, cohorts, labels, strategies, seeds, rates, strict=True
+        {"network": net, "inputs": x, "labels": y, "strategy": s, "seed": seed}
+        | {"steps": count, "learning_rate": rate}
+        for net, (x, _), y, s, seed, count, rate in zip(
+            networks, cohorts, labels, strategies, seeds, counts, rates, strict=True
         )
     ]
     run = {"loop": _loop, "stack": _stacks, "processes": _processes}[technique]
@@ -94,8 +98,8 @@ def fit_many(
 def choose_technique(
     networks: Sequence[nn.Module],
     cohorts: Sequence[tuple[Tensor, Tensor]],
-    steps: int,
-    settings: Mapping[str, Any],
+    total_steps: int,
+    batch_size: int,
     device: str | torch.device,
 ) -> str:
     """The rule: a GPU stacks; a processor stacks what has no convolution, and trains the rest in
@@ -110,8 +114,8 @@ def choose_technique(
     import joblib
 
     alone = joblib.cpu_count() < 2 or multiprocessing.parent_process() is not None
-    batch = cohorts[0][0][: settings.get("batch_size", 32)]
-    work = 3 * multiply_adds(networks[0], batch) * steps * len(networks)
+    # a backward pass costs about two forward ones
+    work = 3 * multiply_adds(networks[0], cohorts[0][0][:batch_size]) * total_steps
     return "loop" if alone or len(networks) < 2 or work < _WORTH_PROCESSES else "processes"
 
 
@@ -128,11 +132,11 @@ def _loop(jobs: list[dict], shared: dict) -> Iterator[tuple[int, Fit]]:
 
 
 def _stacks(jobs: list[dict], shared: dict) -> Iterator[tuple[int, Fit]]:
-    """Groups that can be stacked: one architecture, size, strategy and rate each."""
+    """Groups that can be stacked: one architecture, size, strategy, steps and rate each."""
     groups: dict[Any, list[int]] = {}
     for k, job in enumerate(jobs):
         kind = (repr(job["network"]), tuple(job["inputs"].shape), job["strategy"])
-        groups.setdefault((*kind, job["learning_rate"]), []).append(k)
+        groups.setdefault((*kind, job["steps"], job["learning_rate"]), []).append(k)
     for members in groups.values():
         if not same_architecture([jobs[k]["network"] for k in members]):
             raise ValueError(
@@ -149,6 +153,7 @@ def _stacks(jobs: list[dict], shared: dict) -> Iterator[tuple[int, Fit]]:
                 [(jobs[k]["inputs"], jobs[k]["labels"]) for k in part],
                 first["strategy"],
                 seeds=[jobs[k]["seed"] for k in part],
+                steps=first["steps"],
                 learning_rate=first["learning_rate"],
                 **shared,
             )

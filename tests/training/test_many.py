@@ -131,12 +131,21 @@ def test_mixed_architectures_strategies_sizes_and_rates_come_back_in_order():
     strategies = [Scratch(), Scratch(), Scratch(), L2SP(0.1), LinearProbe()]
     rates = [0.01, 0.01, 0.01, 0.01, 0.02]
     seeds = [4, 3, 2, 1, 0]
+    steps = [9, 9, 9, 9, 12]
     many = fit_many(
-        networks, cohorts, strategies, seeds=seeds, learning_rate=rates, technique="stack", steps=9
+        networks,
+        cohorts,
+        strategies,
+        seeds=seeds,
+        steps=steps,
+        learning_rate=rates,
+        technique="stack",
     )
     single = [
-        fit(net, *cohort, strategy, seed=seed, learning_rate=rate, steps=9)
-        for net, cohort, strategy, seed, rate in zip(networks, cohorts, strategies, seeds, rates)
+        fit(net, *cohort, strategy, seed=seed, learning_rate=rate, steps=count)
+        for net, cohort, strategy, seed, rate, count in zip(
+            networks, cohorts, strategies, seeds, rates, steps
+        )
     ]
     assert_same(many, single, 1e-5)
 
@@ -172,7 +181,7 @@ def test_the_rule():
     small = [nets.load("small_cnn")] * 2, [pictures(40, 32, 0)] * 2
 
     def rule(networks, cohorts, steps=250, device="cpu"):
-        return choose_technique(networks, cohorts, steps, {}, device)
+        return choose_technique(networks, cohorts, steps * len(networks), 32, device)
 
     assert rule(*vector) == "stack"
     assert rule(vector[0][:1], vector[1][:1]) == "loop"

@@ -6,20 +6,19 @@ the lab's variances are a little smaller than the record's, whose sets share no 
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from medxfer_lab import metrics
 from medxfer_lab.bias_variance.experiment import material as m
 from medxfer_lab.bias_variance.experiment import networks as whole
 from medxfer_lab.course.jobs import is_quiet
 from medxfer_lab.course.record import Record
-from medxfer_lab.training import predict, probe
+from medxfer_lab.training import fit_many, predict, probe
 
 LAB_SEED = 77
 
@@ -67,19 +66,37 @@ def heads(ward: Ward, backbone: str, record: Record, sizes: list[int], sets: int
 
 
 def networks(
-    ward: Ward, name: str, record: Record, sizes: list[int], sets: int, device: str = "cpu"
-) -> np.ndarray:
-    """Test logits (sizes, sets, n_test) of whole networks trained by one strategy."""
-    out = np.zeros((len(sizes), sets, len(ward.test_labels)))
-    runs = [(j, k, n) for j, n in enumerate(sizes) for k in range(sets)]
-    for j, k, n in tqdm(runs, desc=name, file=sys.stdout, disable=is_quiet()):
-        index = ward.subsets(sets, n)[k]
-        settings = record.results["settings"]["lesion"][name][str(n)]
-        done = whole.train(
-            ward.pictures[index], ward.labels[index], name, settings, "lesion", k, device
-        )
-        out[j, k] = predict(done.network, done.network.prepare(ward.test_pictures)).numpy()
-    return out
+    ward: Ward,
+    names: Sequence[str],
+    record: Record,
+    sizes: list[int],
+    sets: int,
+    device: str = "cpu",
+) -> dict[str, np.ndarray]:
+    """Test logits (sizes, sets, n_test) of whole networks, by strategy; all are trained at once."""
+    runs = [(name, n, k) for name in names for n in sizes for k in range(sets)]
+    settings = [record.results["settings"]["lesion"][name][str(n)] for name, n, _ in runs]
+    strategies = [whole.strategy_of(run[0], s) for run, s in zip(runs, settings, strict=True)]
+    index = {n: ward.subsets(sets, n) for n in sizes}
+    starts = [whole.start(s, k) for s, (_, _, k) in zip(strategies, runs, strict=True)]
+    done = fit_many(
+        starts,
+        [
+            (net.prepare(ward.pictures[index[n][k]]), ward.labels[index[n][k]])
+            for net, (_, n, k) in zip(starts, runs, strict=True)
+        ],
+        strategies,
+        seeds=[k for _, _, k in runs],
+        steps=[whole.steps_for(n) for _, n, _ in runs],
+        learning_rate=[s["learning_rate"] for s in settings],
+        flip=True,
+        device=device,
+        progress=not is_quiet(),
+    )
+    shown = starts[0].prepare(ward.test_pictures)
+    logits = np.stack([predict(fit.network, shown).numpy() for fit in done])
+    by_name = logits.reshape(len(names), len(sizes), sets, -1)
+    return dict(zip(names, by_name, strict=True))
 
 
 def table(ward: Ward, logits: dict[str, np.ndarray], sizes: list[int]) -> str:

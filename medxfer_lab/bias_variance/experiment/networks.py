@@ -48,6 +48,15 @@ def strategy_of(name: str, settings: dict) -> Strategy:
     return {"scratch": Scratch, "full_fine_tuning": FullFineTuning}[name]()
 
 
+def start(strategy: Strategy, seed: int) -> nets.Network:
+    """The network that a training run starts from: untrained, or a checkpoint with a new head."""
+    if strategy.start == "untrained":
+        return nets.load("small_cnn", weights="untrained", seed=seed)
+    network = nets.load("small_cnn", weights="photographs", seed=seed % 3)
+    network.reset_head(seed)
+    return network
+
+
 def train(
     pictures: torch.Tensor,
     labels: torch.Tensor,
@@ -65,11 +74,7 @@ def train(
     very image it was computed on.
     """
     strategy = strategy_of(name, settings)
-    if strategy.start == "untrained":
-        network = nets.load("small_cnn", weights="untrained", seed=seed)
-    else:
-        network = nets.load("small_cnn", weights="photographs", seed=seed % 3)
-        network.reset_head(seed)
+    network = start(strategy, seed)
     return fit(
         network,
         network.prepare(pictures),
