@@ -83,6 +83,20 @@ class Network(nn.Module):
         """Prepared images (n, C, h, w) -> features (n, d)."""
         return self.body(x)
 
+    def split(self, block: str) -> tuple[nn.Sequential, nn.Sequential]:
+        """The body up to and including ``block`` (e.g. ``"body.conv2"``), and what comes after it.
+
+        Both share their weights with the network; one after the other they are its body. Raises
+        ``ValueError`` for anything that is not a block of the body.
+        """
+        names = [f"body.{name}" for name, _ in self.body.named_children()]
+        if block not in names:
+            raise ValueError(
+                f"the body of {self.name} has no block {block!r}; it has {', '.join(names)}"
+            )
+        end = names.index(block) + 1
+        return self.body[:end], self.body[end:]
+
     def forward(self, x: Tensor) -> Tensor:
         """Prepared images (n, C, h, w) -> logits (n,) for one class, else (n, n_classes)."""
         logits = self.head(self.body(x))
@@ -105,6 +119,28 @@ class Network(nn.Module):
         """Replace the head by a fresh one (torch's own initialisation, drawn from ``seed``)."""
         n_classes = self.n_classes if n_classes is None else n_classes
         self.head = new_head(self.n_features, n_classes, seed).to(self.device)
+
+
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over a module's whole state: names, shapes, types and values, to the last bit.
+
+    Parameters and buffers, batch-norm statistics and what ``state_dict`` leaves out included. It
+    says whether two modules are in the same state on this machine; for what a record names, which
+    must hold on any machine, see :attr:`Network.digest`.
+    """
+    digest = hashlib.sha256()
+    state = [*module.named_parameters(remove_duplicate=False)]
+    state += module.named_buffers(remove_duplicate=False)
+    for name, tensor in sorted(state, key=lambda item: item[0]):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(raw_bytes(tensor))
+    return digest.hexdigest()
+
+
+def raw_bytes(tensor: Tensor) -> np.ndarray:
+    """The bytes of a tensor's values, row by row, whatever its type, layout and device."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy()
 
 
 def new_head(n_features: int, n_classes: int, seed: int) -> nn.Linear:
