@@ -66,6 +66,22 @@ def raw_features(pictures: Tensor, backbone: str, seed: int) -> np.ndarray:
     return nets.features(_network(backbone, seed), pictures)
 
 
+def fixed_features(which: str, n: int, backbone: str, seed: int) -> np.ndarray:
+    """:func:`raw_features` of a fixed cohort, from the feature cache: every worker needs the same.
+
+    Training sets are not kept: each is met once, and fifty of them would crowd out the cohorts.
+    """
+    pictures = _fixed_pictures(which, n)
+    if BACKBONES[backbone] is None:
+        return raw_features(pictures, backbone, seed)
+    return nets.cached_features(_network(backbone, seed), pictures)
+
+
+@lru_cache(maxsize=4)
+def _fixed_pictures(which: str, n: int) -> Tensor:
+    return images(fixed_cohort(which, n))
+
+
 @lru_cache(maxsize=16)
 def _network(backbone: str, seed: int) -> nets.Network:
     name, weights = BACKBONES[backbone]
@@ -104,8 +120,8 @@ class Reference:
 @lru_cache(maxsize=32)
 def reference(backbone: str, seed: int, n_test: int, n_pool: int) -> Reference:
     """Features of test cohort and pool for one network."""
-    pool = raw_features(images(fixed_cohort("pool", n_pool)), backbone, seed)
-    test = raw_features(images(fixed_cohort("test", n_test)), backbone, seed)
+    pool = fixed_features("pool", n_pool, backbone, seed)
+    test = fixed_features("test", n_test, backbone, seed)
     mean, deviation = pool.mean(0), usable_deviation(pool)
     scaled = [torch.from_numpy((f - mean) / deviation) for f in (test, pool)]
     return Reference(scaled[0], scaled[1], mean, deviation)
