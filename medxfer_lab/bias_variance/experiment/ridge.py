@@ -24,7 +24,7 @@ from medxfer_lab.bias_variance.experiment import material as m
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.methods import linear_gaussian as lg
 
-NAME, DATA, VERSION = "ridge", "simulated", 2
+NAME, DATA, VERSION = "ridge", "simulated", 3
 PRESETS = {
     "smoke": {"sets": 6, "sizes": [16, 64], "pool": 160, "dimension": 48},
     "quick": {"sets": 20, "sizes": [16, 64, 250], "pool": 600, "dimension": 200},
@@ -47,27 +47,34 @@ SCALINGS = {"standardised": 8, "natural": 18}
 
 
 def population(pool: int, dimension: int, scaling: str) -> dict[str, np.ndarray]:
-    """Features in their principal axes, centred and scaled to mean eigenvalue 1; labels +-1.
+    """Features in their principal axes, centred and scaled to mean eigenvalue 1; labels +-1; axes.
 
-    Axes beyond ``dimension`` are dropped: the population is what is left, by definition.
+    axes: (dimension, d), the principal axes as directions of features. Axes beyond ``dimension``
+    are dropped: the population is what is left, by definition.
     """
     drawn = m.cohort(pool, POPULATION_SEED)
     raw = m.raw_features(m.images(drawn), "imagenet", 0).astype(np.float64)
     centred = raw - raw.mean(0)
     if scaling == "standardised":
         centred /= raw.std(0) + 1e-6
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
+    left, sizes, right = np.linalg.svd(centred, full_matrices=False)
     features = left[:, :dimension] * sizes[:dimension]
     features /= np.sqrt(np.mean(features**2))
-    return {"features": features, "lesion": 2.0 * drawn.labels.numpy() - 1}
+    lesion = 2.0 * drawn.labels.numpy() - 1
+    return {"features": features, "lesion": lesion, "axes": right[:dimension]}
 
 
-def problem(features: np.ndarray, target: np.ndarray, seed: int) -> dict:
-    """The best linear head for the lesion labels plays the truth; centres at a given wrongness."""
+def problem(features: np.ndarray, target: np.ndarray, axes: np.ndarray, seed: int) -> dict:
+    """The best linear head for the lesion labels plays the truth; centres at a given wrongness.
+
+    The wrong direction is drawn among the network's features and then turned into the principal
+    axes: drawn in the axes themselves, it would be another one on another processor, whose
+    rounding turns axes of nearly equal eigenvalues into each other.
+    """
     eigenvalues = np.mean(features**2, axis=0)
     theta = features.T @ target / len(features) / eigenvalues
     theta /= np.sqrt(np.sum(eigenvalues * theta**2))  # signal variance 1
-    miss = np.random.default_rng((seed, 7)).standard_normal(len(theta))
+    miss = axes @ np.random.default_rng((seed, 7)).standard_normal(axes.shape[1])
     miss *= np.linalg.norm(theta) / np.linalg.norm(miss)
     scale = np.sqrt(np.sum(eigenvalues * miss**2))
     centres = {
@@ -102,7 +109,7 @@ def _world(pool: int, dimension: int, scaling: str) -> dict:
     """Population and problem, once a process."""
     found = population(pool, dimension, scaling)
     target = found["lesion"] - found["lesion"].mean()
-    return found | {"lesion": target} | problem(found["features"], target, 0)
+    return found | {"lesion": target} | problem(found["features"], target, found["axes"], 0)
 
 
 def run(parameters: dict, runner) -> dict:

@@ -63,7 +63,12 @@ def test_sets_are_nested_and_share_no_patient(world):
     torch.testing.assert_close(few.pictures, many.pictures[:10], rtol=0, atol=1e-5)
     for kind in m.LABELS:
         assert torch.equal(few.labels[kind], many.labels[kind][:10])
-    torch.testing.assert_close(few.imagenet, many.imagenet[:10], rtol=1e-4, atol=2e-3)
+    # a batch of another size sums in another order, in each of fifty layers: 1e-4 of a feature's
+    # size before it is divided by its spread, which is small for some
+    spread = torch.from_numpy(m.reference("imagenet", 0, *world).deviation)
+    alive = torch.isfinite(spread)
+    gap = ((few.imagenet - many.imagenet[:10]) * spread)[:, alive].abs().max()
+    assert gap <= 1e-4 * spread[alive].median()
     other = m.training_set(4, 16, *world, m.TRAINING_SEED)
     gaps = (many.pictures[:, None] - other.pictures[None]).abs().flatten(2).mean(2)
     assert gaps.min() > 0.02  # a mean over 4,096 pixels: no picture comes back

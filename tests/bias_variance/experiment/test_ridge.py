@@ -145,3 +145,24 @@ def test_presets_fit_their_pool():
     for preset in ridge.PRESETS.values():
         assert max(preset["sizes"]) < preset["pool"] and preset["dimension"] < preset["pool"]
     assert len(ridge.PRESETS["full"]["sizes"]) >= 6
+
+
+@pytest.mark.parametrize("scaling", list(ridge.SCALINGS))
+def test_a_rounding_of_the_features_moves_no_prediction(scaling, monkeypatch):
+    """Another processor rounds features differently: about 1e-5 of a convolutional feature's
+    size. Principal axes of equal eigenvalues turn into each other by it (here all are equal, the
+    worst case); what a centre predicts for a patient must not."""
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((120, 50))
+    raw = 5 * np.linalg.qr(drawn - drawn.mean(0))[0]
+    found = {}
+    for name, noise in (("here", 0.0), ("there", 5e-6)):
+        shown = (raw + noise * rng.standard_normal(raw.shape)).astype(np.float32)
+        monkeypatch.setattr(m, "raw_features", lambda pictures, backbone, seed, s=shown: s)
+        ridge._world.cache_clear()
+        world = ridge._world(120, 50, scaling)
+        found[name] = {c: world["features"] @ v for c, v in world["centres"].items()}
+    ridge._world.cache_clear()
+    for centre in ridge.CENTRES:
+        np.testing.assert_allclose(found["there"][centre], found["here"][centre], atol=1e-3)
+    assert found["here"]["good"].std() > 0.5
