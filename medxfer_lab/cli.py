@@ -88,8 +88,9 @@ def run(
 ) -> None:
     """Run a chapter's experiments; finished jobs are kept, so a killed run resumes.
 
-    For a cluster start `dask scheduler` and, on every node, `dask worker ADDRESS --nworkers N
-    --nthreads 1`, with the same course installed; results are kept here. Use a network you trust.
+    For a cluster start `dask scheduler`, and on every node, with the same course installed,
+    `dask worker ADDRESS --nworkers N --nthreads 1`. Results are kept here. Use a network that you
+    trust: Dask runs whatever it is sent.
     """
     from medxfer_lab.chapters import room
     from medxfer_lab.course.jobs import ClusterError, JobError

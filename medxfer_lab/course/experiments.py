@@ -18,6 +18,7 @@ from typing import Any
 from medxfer_lab.course.jobs import run_jobs
 from medxfer_lab.course.progress import home
 from medxfer_lab.course.record import Record, fingerprint
+from medxfer_lab.course.threads import limited_threads
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,8 @@ class Laboratory:
             seconds.update(report.seconds)
             return report.results
 
+        with limited_threads(1):  # what an experiment computes between jobs, as in its jobs
+            results = module.run(parameters, runner)
         record = Record(
             chapter=self.chapter,
             experiment=module.NAME,
@@ -121,7 +124,7 @@ class Laboratory:
             preset=preset,
             version=module.VERSION,
             fingerprint=self.fingerprint(module, parameters, data),
-            results=module.run(parameters, runner),
+            results=results,
             parameters=parameters,
             seeds=self.seeds or None,
             sizes=parameters.get("sizes"),

@@ -98,7 +98,7 @@ def _end(child: subprocess.Popen) -> None:
     """Ask, wait, and then do not ask: a worker that has lost its scheduler may hang."""
     child.terminate()
     try:
-        child.wait(5)
+        child.wait(2)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()

@@ -74,6 +74,22 @@ def test_where_jobs_run_is_handed_on_but_times_are_taken_here(tmp_path, monkeypa
     assert calls == [(3, "dask", "tcp://a:1"), (None, "local", None)]
 
 
+def test_between_jobs_there_is_one_thread_too(tmp_path):
+    """Else a record made here, where jobs and the rest share a process, is not a cluster's."""
+    import torch
+
+    def run(parameters, runner):
+        return {"threads": torch.get_num_threads()}
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        (record,) = laboratory(experiment(run=run)).run("smoke", folder=tmp_path)
+        assert record.results == {"threads": 1} and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_fingerprint_follows_everything_it_should():
     module = experiment()
     parameters = {"power": 2}
