@@ -12,6 +12,7 @@ from medxfer_lab.course.experiments import Laboratory, Sources
 from medxfer_lab.reference.experiment import (
     acquisition,
     invariance,
+    kills,
     modality,
     population,
     radiograph,
@@ -22,7 +23,7 @@ from medxfer_lab.reference.experiment import (
 CHAPTER = "reference"
 EXPERIMENTS: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (modality, realism, radiograph, population, invariance, acquisition, speed)
+    for module in (modality, realism, radiograph, population, invariance, acquisition, speed, kills)
 }
 
 
