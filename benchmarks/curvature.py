@@ -393,6 +393,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--json", default="", help="a file for the rows")
     a = parser.parse_args()
     print(f"{a.device}, {versions('pyhessian', 'curvlinops', 'backpack')}")
     print(f"median of {a.repeats} interleaved runs, {a.clock} time\n")

@@ -307,6 +307,7 @@ def main() -> None:
     kinds = ("cnn", "mlp", "frozen")
     parser.add_argument("--tasks", nargs="+", choices=kinds, default=kinds)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--json", default="", help="a file for the rows")
     a = parser.parse_args()
     print(f"CPU, {versions('skorch', 'lightning', 'fastai')}")
     print(f"median of {a.repeats} interleaved runs, {a.clock} time\n")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from statistics import median
 
 import torch
+
+from medxfer_lab.course.atomic import write_atomically
 
 COLUMNS = (
     ("name", "what"),
@@ -95,13 +99,20 @@ def versions(*packages: str) -> str:
     return ", ".join([*found, f"{os.cpu_count()} cores", load])
 
 
-def show(rows: Iterable[dict], *more: tuple[str, str]) -> None:
-    """Print rows as they come, as a Markdown table; more: (key, title) of further columns."""
+def show(rows: Iterable[dict], *more: tuple[str, str], path: str = "") -> None:
+    """Print rows as they come, as a Markdown table; more: (key, title) of further columns.
+
+    path: a JSON file for the rows, written when all are there.
+    """
     columns = (*COLUMNS[:-1], *more, COLUMNS[-1])
     print("| " + " | ".join(title for _, title in columns) + " |")
     print("|" + "---|" * len(columns))
+    done = []
     for line in rows:
+        done.append(line)
         print("| " + " | ".join(_cell(line[key], key) for key, _ in columns) + " |", flush=True)
+    if path:
+        write_atomically(Path(path), json.dumps(done))
 
 
 def _cell(value: object, key: str) -> str:

@@ -16,7 +16,7 @@ from tqdm import trange
 from medxfer_lab.training.adapters import add_adapters, merge_adapters
 from medxfer_lab.training.batches import draw_batches
 from medxfer_lab.training.inputs import check_training, log_loss
-from medxfer_lab.training.layout import arrange, memory_format, products_for_convolutions
+from medxfer_lab.training.layout import arrange, memory_format
 from medxfer_lab.training.plan import Plan, importance_for, plan
 from medxfer_lab.training.prefix import Feed, feed
 from medxfer_lab.training.strategies import Strategy
@@ -89,29 +89,28 @@ def fit(
     kind = torch.device(device).type
     losses, matched = torch.zeros(steps, device=device), None
     now, phase = None, -1
-    with products_for_convolutions(trained) if kind == "cpu" else _nothing():
-        for step in trange(
-            steps, disable=not progress, file=sys.stdout, desc=strategy.name, leave=False
-        ):
-            if run.schedule[step][0] != phase:
-                phase = run.schedule[step][0]
-                settings.open(trained, phase)
-                frozen = settings.frozen_blocks(phase) if cache_prefix else 0
-                now = feed(trained, inputs, frozen, flip)
-            index = batches.index[step].to(device)
-            coins = None if batches.mirrored is None else batches.mirrored[step].to(device)
-            with torch.autocast(kind, precision, enabled=precision != torch.float32):
-                loss = log_loss(now.model(now.batch(index, coins)), labels[index])
-            losses[step] = loss.detach()
-            run.step(loss, step)
-            checked = match_loss is not None and matched is None
-            if checked and step % CHECK_EVERY == CHECK_EVERY - 1:
-                if _whole_loss(now, labels) <= match_loss:
-                    matched = (run.distance(), step + 1)
+    for step in trange(
+        steps, disable=not progress, file=sys.stdout, desc=strategy.name, leave=False
+    ):
+        if run.schedule[step][0] != phase:
+            phase = run.schedule[step][0]
+            settings.open(trained, phase)
+            frozen = settings.frozen_blocks(phase) if cache_prefix else 0
+            now = feed(trained, inputs, frozen, flip)
+        index = batches.index[step].to(device)
+        coins = None if batches.mirrored is None else batches.mirrored[step].to(device)
+        with torch.autocast(kind, precision, enabled=precision != torch.float32):
+            loss = log_loss(now.model(now.batch(index, coins)), labels[index])
+        losses[step] = loss.detach()
+        run.step(loss, step)
+        checked = match_loss is not None and matched is None
+        if checked and step % CHECK_EVERY == CHECK_EVERY - 1:
+            if _whole_loss(now, labels) <= match_loss:
+                matched = (run.distance(), step + 1)
     final = _whole_loss(now, labels)
     merge_adapters(trained.body)
     distance = run.distance()
-    trained.to(memory_format=torch.contiguous_format).eval()
+    trained.to(memory_format=torch.contiguous_format).eval().requires_grad_(True)
     for parameter in trained.parameters():
         parameter.grad = None
     reached = matched or (None, None)
@@ -173,11 +172,6 @@ def weight(body: nn.Module, name: str) -> Tensor:
     """A weight by its plain name; with an adapter on it, the sum."""
     module, _, last = name.rpartition(".")
     return getattr(body.get_submodule(module), last)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager

@@ -14,8 +14,8 @@ def memory_format(network: nn.Module) -> torch.memory_format:
     """Channels last for convolutions with batch normalisation, else the usual order.
 
     Channels last makes convolutions faster on CPU and GPU alike; torch's group normalisation is
-    slow on it, which costs a small network more than the convolutions gain (measured: book,
-    reference page on speed).
+    slow on it, which costs a small network what the convolutions gain, or more: the sign depends
+    on the processor.
     """
     convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
     grouped = any(isinstance(module, nn.GroupNorm) for module in network.modules())
@@ -28,15 +28,13 @@ def arrange(x: Tensor, order: torch.memory_format) -> Tensor:
 
 
 @contextmanager
-def products_for_convolutions(network: nn.Module, which: str = "input") -> Iterator[None]:
-    """Inside, convolutions are matrix products over patches while gradients are taken.
+def products_for_convolutions(network: nn.Module) -> Iterator[None]:
+    """Inside, convolutions without groups are matrix products over patches where gradients are
+    taken: with the networks of a stack they are batched products instead of grouped convolutions.
 
-    which: "input", those that read one grey channel: a processor's library is slow at the gradient
-    of their weights (a tenth of its rate or less); "all", every convolution without groups: with
-    the networks of a stack, products batch well on a GPU where grouped convolutions do not.
     The values are the convolution's but for the order of summation.
     """
-    swapped = [m for m in network.modules() if isinstance(m, nn.Conv2d) and _suits(m, which)]
+    swapped = [m for m in network.modules() if isinstance(m, nn.Conv2d) and _suits(m)]
     for convolution in swapped:
         convolution.forward = _patches(convolution)
     try:
@@ -46,15 +44,14 @@ def products_for_convolutions(network: nn.Module, which: str = "input") -> Itera
             del convolution.forward
 
 
-def _suits(convolution: nn.Conv2d, which: str) -> bool:
-    plain = (
+def _suits(convolution: nn.Conv2d) -> bool:
+    return (
         convolution.groups == 1
         and convolution.padding_mode == "zeros"
         and not isinstance(convolution.padding, str)
         and type(convolution).forward is nn.Conv2d.forward  # not a subclass with its own padding
         and not nn.utils.parametrize.is_parametrized(convolution)
     )
-    return plain and (which == "all" or convolution.in_channels == 1)
 
 
 def _patches(convolution: nn.Conv2d):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -70,9 +71,9 @@ def fit_stack(
     kind = torch.device(device).type
     losses = torch.zeros(steps, len(networks), device=device)
     matched: list[tuple[float, int] | None] = [None] * len(networks)
-    which = "all" if convolutions == "products" else "input"
     phase = -1
-    with products_for_convolutions(stack.template, which):
+    ways = {"grouped": nullcontext(), "products": products_for_convolutions(stack.template)}
+    with ways[convolutions]:
         for step in trange(
             steps, disable=not progress, file=sys.stdout, desc=strategy.name, leave=False
         ):

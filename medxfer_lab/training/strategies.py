@@ -159,7 +159,7 @@ def LPFT(share: float = 0.5) -> Strategy:  # noqa: N802
     """Linear probing for ``share`` of the steps, then full fine-tuning from there.
 
     Kumar et al., "Fine-tuning can distort pretrained features and underperform
-    out-of-distribution", ICLR 2022, section 3.3. Each part has its own schedule of rates.
+    out-of-distribution", ICLR 2022. Each part has its own schedule of rates.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share}; both parts need steps: take it between 0 and 1")

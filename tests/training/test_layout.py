@@ -20,7 +20,6 @@ def gradients(network, x, double=True):
     return out.detach(), [p.grad for p in network.parameters()]
 
 
-@pytest.mark.parametrize("which", ["input", "all"])
 @pytest.mark.parametrize(
     "layer",
     [
@@ -30,17 +29,15 @@ def gradients(network, x, double=True):
     ],
     ids=["as in small_cnn", "all odd", "one pixel"],
 )
-def test_products_equal_the_convolution(layer, which):
+def test_products_equal_the_convolution(layer):
     """In float64, value and gradient, to 1e-12."""
     network = nn.Sequential(layer, nn.ReLU(), nn.Conv2d(layer.out_channels, 2, 3, padding=1))
     x = torch.randn(3, 1, 13, 11, generator=torch.Generator().manual_seed(0))
     expected, wanted = gradients(network, x)
     double = copy.deepcopy(network).double()
-    with products_for_convolutions(double, which):
+    with products_for_convolutions(double):
         found, got = gradients(double, x.double(), double=False)
-        assert ("forward" in double[0].__dict__) and ("forward" in double[2].__dict__) == (
-            which == "all"
-        )
+        assert "forward" in double[0].__dict__ and "forward" in double[2].__dict__
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
     for a, b in zip(got, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-11)
@@ -53,7 +50,7 @@ def test_what_products_leave_alone():
     network = nn.Sequential(
         nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, padding="same"), lite.body.stem
     )
-    with products_for_convolutions(network, "all"):
+    with products_for_convolutions(network):
         assert not any("forward" in m.__dict__ for m in network.modules())
 
 
