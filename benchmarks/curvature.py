@@ -398,9 +398,12 @@ def main() -> None:
     print(f"{a.device}, {versions('pyhessian', 'curvlinops', 'backpack')}")
     print(f"median of {a.repeats} interleaved runs, {a.clock} time\n")
     show(
-        line
-        for threads in a.threads
-        for line in rows(task(a.batch, a.repeats, threads, a.device, a.clock), a.parts)
+        (
+            line
+            for threads in a.threads
+            for line in rows(task(a.batch, a.repeats, threads, a.device, a.clock), a.parts)
+        ),
+        path=a.json,
     )
 
 

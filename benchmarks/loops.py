@@ -319,6 +319,7 @@ def main() -> None:
             for line in rows(task, threads, a.repeats, names, a.clock)
         ),
         ("to_bare", "to bare loop"),
+        path=a.json,
     )
 
 

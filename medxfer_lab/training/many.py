@@ -105,7 +105,7 @@ def choose_technique(
     """The rule: a GPU stacks; a processor stacks what has no convolution, and trains the rest in
     worker processes if there is enough of it and this is not a worker already."""
     dropout = any(isinstance(m, nn.modules.dropout._DropoutNd) for m in networks[0].modules())
-    stackable = len(networks) > 1 and not dropout
+    stackable = len(networks) > 2 and not dropout  # two are faster one by one
     if torch.device(device).type != "cpu":
         return "stack" if stackable else "loop"
     kinds = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase)

@@ -17,7 +17,7 @@ from medxfer_lab.imaging.anatomy import CHANNELS
 from medxfer_lab.imaging.scanners import FLAIR, RADIOGRAPH_FRONTAL, T1_POST
 from medxfer_lab.reference import figures
 from medxfer_lab.reference.experiment import real_pictures
-from medxfer_lab.reference.figures import cast, explorers, head, results
+from medxfer_lab.reference.figures import cast, explorers, head, results, speed
 from medxfer_lab.reference.figures.gallery import _SIMULATED
 
 
@@ -180,3 +180,58 @@ def test_confusion_shows_counts_row_by_truth():
     fig = results.confusion(record({"modalities": names, "imagenet": arm}))
     texts = [[t.get_text() for t in ax.texts] for ax in fig.axes]
     assert texts == [["40", "0", "3", "37"], ["7", "1", "2", "9"]]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    """A record of the engine with few, invented rows: the figures read it, whatever it says."""
+
+    def row(name, networks, threads, ratio, **more):
+        return {"name": name, "networks": networks, "threads": threads, "ratio": ratio} | {
+            "sizes": "some",
+            "opponent": "bare loop",
+            "ours_s": 0.5,
+            "theirs_s": 0.5 * ratio,
+            "largest_difference": 3e-9,
+            "share": ratio / 100,
+            "note": "",
+        } | more  # fmt: skip
+
+    rows = [
+        row(name, m, threads, 1 + k + m / 10 / threads)
+        for k, name in enumerate(speed.KINDS)
+        for m in (1, 8, 32)
+        for threads in (1, 2)
+    ]
+    rows.append(row("Lite0, the head only", 1, 2, 7.5, technique="cached activations"))
+    missing = row("cnn", None, 2, 1.0, note="missing: pip install it") | {"ratio": None}
+    promises = {
+        "a": {"words": "this", "least": 6.0, "measured": 7.25, "met": True},
+        "b": {"words": "that", "least": 2.5, "measured": 1.75, "met": False},
+    }
+    results = {"rows": {"training": rows, "loops": [missing]}, "targets": promises}
+    return SimpleNamespace(results=results)
+
+
+def test_growth_and_shares_draw_every_row(engine):
+    fig = speed.growth(engine)
+    for ax, threads in zip(fig.axes, (2, 1), strict=True):
+        lines = [line for line in ax.lines if len(line.get_xdata()) == 3]
+        assert len(lines) == len(speed.KINDS)
+        for k, line in enumerate(lines):
+            expected = [1 + k + m / 10 / threads for m in (1, 8, 32)]
+            np.testing.assert_allclose(line.get_ydata(), expected)
+    (ax,) = speed.shares(engine).axes
+    assert len(ax.lines) == len(speed.KINDS)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [1 + m / 20 for m in (1, 8, 32)])
+
+
+def test_tables_show_what_the_record_says(engine):
+    table = speed.table(engine, "training", technique="cached activations")
+    assert len(table.rows) == 1 and "<td>7.5</td>" in table._repr_html_()
+    assert "3e-09" in table._repr_html_() and "Lite0" in repr(table)
+    absent = speed.table(engine, "loops")._repr_html_()
+    assert "missing: pip install it" in absent and "<td>1</td>" not in absent
+    words = speed.promises(engine)._repr_html_()
+    assert words.count("<td>met</td>") == words.count("<td>missed</td>") == 1
+    assert "<td>1.75</td>" in words and "<td>2.5</td>" in words

@@ -177,21 +177,21 @@ def test_worker_processes_give_the_same_bits_as_one_thread():
 
 def test_the_rule():
     """A stack where there is no convolution, processes where there is enough to do, else a loop."""
-    vector = [Perceptron((12, 9), s) for s in range(2)], [vectors(30, 12, s) for s in range(2)]
-    small = [nets.load("small_cnn")] * 2, [pictures(40, 32, 0)] * 2
+    vector = [Perceptron((12, 9), s) for s in range(3)], [vectors(30, 12, s) for s in range(3)]
+    small = [nets.load("small_cnn")] * 3, [pictures(40, 32, 0)] * 3
 
     def rule(networks, cohorts, steps=250, device="cpu"):
         return choose_technique(networks, cohorts, steps * len(networks), 32, device)
 
     assert rule(*vector) == "stack"
-    assert rule(vector[0][:1], vector[1][:1]) == "loop"
+    assert rule(vector[0][:2], vector[1][:2]) == "loop"
     assert rule(*small, steps=2) == "loop"
     assert rule(small[0] * 20, small[1] * 20) in (
         "processes",
         "loop",
     )  # loop: one core, or a worker
     assert rule(*small, device="cuda") == "stack"
-    dropping = [Perceptron((12, 9), 0) for _ in range(2)]
+    dropping = [Perceptron((12, 9), 0) for _ in range(3)]
     for network in dropping:
         network.body.append(torch.nn.Dropout(0.5))
     assert rule(dropping, vector[1]) == "loop"

@@ -11,6 +11,7 @@ from types import ModuleType
 from medxfer_lab.course.experiments import Laboratory, Sources
 from medxfer_lab.reference.experiment import (
     acquisition,
+    engine,
     invariance,
     kills,
     modality,
@@ -23,7 +24,17 @@ from medxfer_lab.reference.experiment import (
 CHAPTER = "reference"
 EXPERIMENTS: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (modality, realism, radiograph, population, invariance, acquisition, speed, kills)
+    for module in (
+        modality,
+        realism,
+        radiograph,
+        population,
+        invariance,
+        acquisition,
+        speed,
+        kills,
+        engine,
+    )
 }
 
 

@@ -1,5 +1,6 @@
 """The figures of the reference pages, by the names that the pages use."""
 
+from medxfer_lab.reference.figures import speed
 from medxfer_lab.reference.figures.explorers import (
     DOSES,
     EVERYWHERE,
@@ -40,6 +41,7 @@ __all__ = [
     "regions",
     "right_by_arm",
     "same_patient",
+    "speed",
     "tissue_map",
     "tube_or_metastasis",
     "ultrasound_depth",

@@ -8,7 +8,8 @@
   one level; the ideal observer's ratio is checked to 1e-3. The record keeps means only, so this
   compares the mean over the first patients with what the record says, within its spread.
 - population: chapter 1's. Relative 1e-4.
-- speed: times of another day cannot be repeated; its own arithmetic is checked.
+- speed, engine: times of another day cannot be repeated; their own arithmetic is checked (the
+  engine's in test_engine.py).
 - invariance: the p-values of the first repetition. Permutation p-values are multiples of 1/(B + 1)
   of features in float32: a rank that flips moves one by a few such steps, |difference| <= .03.
 - acquisition: logistic lines on float32 features: relative 1e-3 of their intervals.
