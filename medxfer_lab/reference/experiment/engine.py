@@ -63,7 +63,7 @@ def _heads(n: int) -> Callable[[dict], bool]:
         r["name"] == "logistic heads, d = 1280"
         and r["sizes"] == f"n = {n}"
         and r["opponent"].endswith("tol 1e-9")
-        and not r["note"]
+        and r["note"] != "growth"
     )
 
 
