@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from medxfer_lab.training.heads.checks import classes as checked_classes
-from medxfer_lab.training.heads.checks import strength_path
-from medxfer_lab.training.heads.logistic import probe
-from medxfer_lab.training.heads.multinomial import multinomial_probe
+from medxfer_lab.training.heads import checks
+from medxfer_lab.training.heads.logistic import Heads, probe
+from medxfer_lab.training.heads.multinomial import MultinomialHeads, multinomial_probe
 
 
 @dataclass(frozen=True)
@@ -47,59 +48,53 @@ def stratified_folds(labels: Tensor, folds: int, seed: int) -> Tensor:
 
 def cross_validated_strength(
     features: Tensor,
-    labels: Tensor,
-    strengths: float | tuple[float, ...],
+    labels: Tensor | Sequence[Tensor],
+    strengths: float | Sequence[float],
     *,
+    index: checks.Index | None = None,
     folds: int = 5,
     seed: int = 0,
 ) -> CrossValidated:
     """The strength with the least validation log loss, for each training set of its own.
 
-    features: (m, n, d) or (n, d). labels: (m, n) or (n,), 0 or 1, or 0..K-1 for softmax heads.
+    features: (m, n, d) or (n, d). labels: (m, n) or (n,), 0 or 1, or 0..K-1 for softmax heads. Or a
+    pool (N, d) with ``index``, as in `probe`. Every fold of every set is one more set of one fit.
     Stratified folds by seed, the same for every strength; set k is dealt by seed + k. A patient's
     loss is that of the head fitted without his fold; the mean over a set's patients decides, and a
     tie goes to the stronger penalty. Strengths are per patient (mean loss), so the one that wins
     on (folds - 1)/folds of the patients is taken for all of them as it is.
+
+    For ridge heads, `ridge_path` has exact leave-one-out errors and needs no folds.
     """
-    path = strength_path(strengths)
-    x = features if features.ndim == 3 else features[None]
-    y = labels if labels.ndim == 2 else labels[None]
-    if x.shape[:2] != y.shape:
-        raise ValueError(
-            f"features have shape {tuple(features.shape)} and labels {tuple(labels.shape)}; "
-            "expected (m, n, d) and (m, n), or (n, d) and (n,)"
-        )
+    path = checks.strength_path(strengths)
     if folds < 2:
         raise ValueError(f"folds is {folds}; cross-validation takes at least 2")
-    whole = checked_classes(list(y))
-    count = int(max(int(v.max()) for v in whole)) + 1
-    losses = torch.zeros(len(path), len(x), dtype=torch.float64)
-    for k, (own, target) in enumerate(zip(x, whole, strict=True)):
-        fold = stratified_folds(target, folds, seed + k)
-        losses[:, k] = _validation_loss(own, target, fold, folds, path, count)
+    pools, rows = checks.pools(features, index)
+    y = checks.classes(checks.values_of_sets("labels", labels, features, rows))
+    count = int(max(int(v.max()) for v in y)) + 1
+    pool = pools.flatten(0, 1)
+    if rows is None:  # each set is a block of one long pool
+        rows = list(torch.arange(len(pool), device=pool.device).view(len(pools), -1))
+    dealt = [stratified_folds(v, folds, seed + k).to(pool.device) for k, v in enumerate(y)]
+    parts = [(k, dealt[k] == f) for k in range(len(y)) for f in range(folds)]
+    fit = probe if count == 2 else partial(multinomial_probe, classes=count)
+    heads = fit(pool, [y[k][~out] for k, out in parts], path, index=[rows[k][~o] for k, o in parts])
+    losses = heads.weights.new_zeros(len(path), len(y))
+    for position, (k, out) in enumerate(parts):
+        held = pool[rows[k][out]].double()
+        losses[:, k] += _summed_loss(heads, position, held, y[k][out]) / len(y[k])
     # from the strongest down, so that the first of equals is the stronger
     order = sorted(range(len(path)), key=lambda i: -path[i])
     best = losses[order].argmin(0)
-    chosen = torch.tensor([path[order[i]] for i in best.tolist()], dtype=torch.float64)
-    return CrossValidated(chosen, losses, path)
+    return CrossValidated(losses.new_tensor(path)[order][best], losses, path)
 
 
-def _validation_loss(
-    x: Tensor, y: Tensor, fold: Tensor, folds: int, path: tuple[float, ...], count: int
-) -> Tensor:
-    """(k,) mean log loss of one set's patients, each by the head of the other folds."""
-    index = [(fold != f).nonzero()[:, 0].to(x.device) for f in range(folds)]
-    fit = probe if count == 2 else multinomial_probe
-    logits = fit(x, y, path, index=index).logits(x)  # (k, folds, n) or (k, folds, n, K)
-    where = fold.to(x.device)
-    total = torch.zeros(len(path), dtype=torch.float64)
-    for f in range(folds):
-        held = where == f
-        shown, target = logits[:, f, held], y[held]
-        for i, scores in enumerate(shown):
-            if count == 2:
-                loss = F.binary_cross_entropy_with_logits(scores, target.double(), reduction="sum")
-            else:
-                loss = F.cross_entropy(scores, target, reduction="sum")
-            total[i] += float(loss)
-    return total / len(y)
+def _summed_loss(heads: Heads | MultinomialHeads, which: int, x: Tensor, y: Tensor) -> Tensor:
+    """(k,) summed log loss of the patients x (n, d), y (n,) by one of the heads."""
+    weights, intercepts = heads.weights[:, which], heads.intercepts[:, which]
+    if weights.ndim == 2:
+        scores = weights @ x.T + intercepts[:, None]  # (k, n)
+        target = y.double().expand_as(scores)
+        return F.binary_cross_entropy_with_logits(scores, target, reduction="none").sum(1)
+    scores = weights @ x.T + intercepts[..., None]  # (k, K, n)
+    return F.cross_entropy(scores, y.expand(len(scores), -1), reduction="none").sum(1)

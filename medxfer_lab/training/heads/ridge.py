@@ -29,8 +29,10 @@ class RidgePath:
         return features.to(self.weights) @ self.weights + self.intercepts[..., None, :]
 
     def best(self) -> Tensor:
-        """(m, t) index of the strength with the least leave-one-out error."""
-        return self.loo.argmin(0)
+        """(m, t) index of the strength with the least leave-one-out error; ties: the stronger."""
+        order = torch.tensor(sorted(range(len(self.strengths)), key=lambda i: -self.strengths[i]))
+        order = order.to(self.loo.device)
+        return order[self.loo[order].argmin(0)]
 
 
 def ridge_path(

@@ -45,6 +45,17 @@ def test_sets_are_chosen_for_one_by_one():
         assert found.strengths[k] == alone.strengths[0]
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_rows_of_a_pool_of_unequal_size(classes):
+    x, y = vectors(60, 20, seed=1, classes=classes)
+    index = [torch.arange(0, 33), torch.arange(20, 60), torch.arange(10, 43)]
+    found = cross_validated_strength(x, y, PATH, index=index, folds=3, seed=2)
+    for k, rows in enumerate(index):
+        alone = cross_validated_strength(x[rows], y[rows], PATH, folds=3, seed=2 + k)
+        torch.testing.assert_close(found.losses[:, k], alone.losses[:, 0], rtol=0, atol=1e-8)
+        assert found.strengths[k] == alone.strengths[0]
+
+
 def test_a_tie_goes_to_the_stronger_penalty_whatever_the_order():
     x, y = torch.zeros(20, 3, dtype=torch.float64), (torch.arange(20) % 2).float()
     for path in ((0.1, 1.0, 10.0), (10.0, 1.0, 0.1)):

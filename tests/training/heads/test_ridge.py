@@ -56,6 +56,14 @@ def test_leave_one_out_is_what_leaving_one_out_gives(n, d, intercept):
     assert torch.equal(found.best(), found.loo.argmin(0))
 
 
+def test_a_tie_goes_to_the_stronger_whatever_the_order():
+    """Features that say nothing: every strength leaves the mean of the others."""
+    y = data(1, 12, 3)[1][0, :, 0]
+    for path in ((0.1, 1.0, 10.0), (10.0, 1.0, 0.1)):
+        found = ridge_path(torch.zeros(12, 3), y, path)
+        assert found.strengths[int(found.best())] == 10.0
+
+
 @pytest.mark.parametrize("n, d", [(10, 25), (30, 6)])
 def test_a_centre_is_l2sp_s(n, d):
     x, y = data(1, n, d)
