@@ -39,7 +39,7 @@ PRESETS = {
     },
     "full": {
         "scripts": {
-            "heads.py": ["--repeats", "3"],
+            "heads.py": ["--repeats", "3", "--parts", "logistic", "ridge", "growth"],
             "training.py": ["--repeats", "3"],
             "loops.py": ["--repeats", "5"],
             "curvature.py": ["--repeats", "3", "--threads", "2"],
@@ -76,6 +76,15 @@ PROMISES = {
     "heads_100": Promise("logistic heads, 200 sets of 100, equal to 1e-6", 6, "heads", _heads(100)),
     "heads_200": Promise("logistic heads, 200 sets of 200, equal to 1e-6", 6, "heads", _heads(200)),
     "heads_500": Promise("logistic heads, 200 sets of 500, equal to 1e-6", 6, "heads", _heads(500)),
+    "heads_processes": Promise(
+        "the same against two processes of one thread (least of three sizes)",
+        6,
+        "heads",
+        lambda r: (
+            r["name"] == "logistic heads, d = 1280"
+            and r["opponent"].endswith("tol 1e-9, 2 processes")
+        ),
+    ),
     "ridge": Promise(
         "ridge, 40 strengths, against a loop of Ridge (least of three sizes)",
         10,
