@@ -23,11 +23,16 @@ def strength_path(strengths: float | Sequence[float]) -> tuple[float, ...]:
     return path
 
 
+def all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite: a finite sum says so in one pass over the memory."""
+    return bool(torch.isfinite(values.sum())) or bool(torch.isfinite(values).all())
+
+
 def pools(features: Tensor, index: Index | None) -> tuple[Tensor, list[Tensor] | None]:
     """Features as (B, N, d) pools, and the rows of each set; B = m where no index is given."""
     if not features.is_floating_point():
         raise ValueError(f"features are {features.dtype}; expected floating point: call .float()")
-    if not torch.isfinite(features).all():
+    if not all_finite(features):
         raise ValueError("features hold NaN or infinity; look at the network or its normalisation")
     features = features.detach()
     if index is None:

@@ -9,6 +9,7 @@ from sklearn.linear_model import Ridge
 
 from medxfer_lab.methods import linear_gaussian as lg
 from medxfer_lab.training import ridge_path
+from medxfer_lab.training.heads.checks import all_finite
 
 GRID = tuple(np.logspace(-3, 2, 6))
 
@@ -95,3 +96,15 @@ def test_errors():
         ridge_path(x, y, 1.0, centre=torch.zeros(3))
     with pytest.raises(ValueError, match="features have shape .* and targets"):
         ridge_path(x, y[:, :9], 1.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_value_that_is_not_finite_is_found(value):
+    """Also beside its opposite, and values whose sum alone is too large are let through."""
+    x, y = data(1, 10, 4)
+    x[0, 3, 2] = value
+    x[0, 4, 2] = -value
+    with pytest.raises(ValueError, match="features hold NaN or infinity"):
+        ridge_path(x, y, 1.0)
+    large = torch.full((3, 3), 1e308, dtype=torch.float64)
+    assert all_finite(large) and not torch.isfinite(large.sum())
