@@ -209,7 +209,8 @@ def engine():
         "a": {"words": "this", "least": 6.0, "measured": 7.25, "met": True},
         "b": {"words": "that", "least": 2.5, "measured": 1.75, "met": False},
     }
-    results = {"rows": {"training": rows, "loops": [missing]}, "targets": promises}
+    heads = [row("heads", 200, 2, 6.0), row("heads", 4, 2, 1.5, note="growth")]
+    results = {"rows": {"training": rows, "loops": [missing], "heads": heads}, "targets": promises}
     return SimpleNamespace(results=results)
 
 
@@ -232,6 +233,8 @@ def test_tables_show_what_the_record_says(engine):
     assert "3e-09" in table._repr_html_() and "Lite0" in repr(table)
     absent = speed.table(engine, "loops")._repr_html_()
     assert "missing: pip install it" in absent and "<td>1</td>" not in absent
+    assert [r["networks"] for r in speed.table(engine, "heads").rows] == [200]
+    assert "<td>4</td><td>0.5</td><td>0.75</td><td>1.5</td>" in speed.series(engine)._repr_html_()
     words = speed.promises(engine)._repr_html_()
     assert words.count("<td>met</td>") == words.count("<td>missed</td>") == 1
     assert "<td>1.75</td>" in words and "<td>2.5</td>" in words

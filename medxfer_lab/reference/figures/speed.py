@@ -124,16 +124,26 @@ _COLUMNS = (
 
 
 def table(record: Record, script: str, **only: object) -> Table:
-    """One script's rows; only: values that a row must have, e.g. networks=32."""
+    """One script's rows; only: values that a row must have, e.g. technique="stack".
+
+    Rows of a growth series (note "growth") are shown by :func:`series`.
+    """
     chosen = [
         r
         for r in record.results["rows"][script]
-        if all(r.get(key) == value for key, value in only.items())
+        if r.get("note") != "growth" and all(r.get(key) == value for key, value in only.items())
     ]
     columns = [c for c in _COLUMNS if any(cell(r, c[0]) for r in chosen)]
     if any(r.get("note") for r in chosen):
         columns.append(("note", "note"))
     return Table(columns, chosen)
+
+
+def series(record: Record) -> Table:
+    """How the ratio of heads grows with the number of training sets."""
+    rows = [r for r in record.results["rows"]["heads"] if r["note"] == "growth"]
+    columns = (("networks", "sets"), ("ours_s", "ours, s"), ("theirs_s", "theirs, s"))
+    return Table((*columns, ("ratio", "ratio")), rows)
 
 
 def promises(record: Record) -> Table:
