@@ -233,6 +233,8 @@ def test_tables_show_what_the_record_says(engine):
     assert "3e-09" in table._repr_html_() and "Lite0" in repr(table)
     absent = speed.table(engine, "loops")._repr_html_()
     assert "missing: pip install it" in absent and "<td>1</td>" not in absent
+    hidden = speed.table(engine, "loops", hide=("sizes", "note"))._repr_html_()
+    assert "missing: pip install it" in hidden and "<td>some</td>" not in hidden
     assert [r["networks"] for r in speed.table(engine, "heads").rows] == [200]
     assert "<td>4</td><td>0.5</td><td>0.75</td><td>1.5</td>" in speed.series(engine)._repr_html_()
     words = speed.promises(engine)._repr_html_()

@@ -123,9 +123,10 @@ _COLUMNS = (
 )
 
 
-def table(record: Record, script: str, **only: object) -> Table:
+def table(record: Record, script: str, hide: Sequence[str] = (), **only: object) -> Table:
     """One script's rows; only: values that a row must have, e.g. technique="stack".
 
+    hide: columns left out; a hidden note is shown where a row has no ratio and says why.
     Rows of a growth series (note "growth") are shown by :func:`series`.
     """
     chosen = [
@@ -133,7 +134,9 @@ def table(record: Record, script: str, **only: object) -> Table:
         for r in record.results["rows"][script]
         if r.get("note") != "growth" and all(r.get(key) == value for key, value in only.items())
     ]
-    columns = [c for c in _COLUMNS if any(cell(r, c[0]) for r in chosen)]
+    if "note" in hide:
+        chosen = [r | {"note": r["note"] if r["ratio"] is None else ""} for r in chosen]
+    columns = [c for c in _COLUMNS if c[0] not in hide and any(cell(r, c[0]) for r in chosen)]
     if any(r.get("note") for r in chosen):
         columns.append(("note", "note"))
     return Table(columns, chosen)
