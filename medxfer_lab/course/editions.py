@@ -27,7 +27,7 @@ FOLDING = frozenset(
 #: lines that hand numbers to the site's roles; in a notebook the numbers stand there already
 _GLUE = re.compile(
     r"^(glue(_numbers)?\(.*\)"
-    r"|from (myst_nb|medxfer_lab\.course(\.numbers)?) import glue(_numbers)?)[ \t]*\n?",
+    r"|from (myst_nb|medxfer_lab\.course(\.numbers)?) import glue(_numbers)?)[ \t]*(\n|\Z)",
     re.M,
 )
 

@@ -35,6 +35,20 @@ def text_of(made: dict, kind: str) -> str:
     return "\n\n".join("".join(cell["source"]) for cell in cells)
 
 
+@pytest.mark.parametrize(
+    "line, left",
+    [
+        ("from medxfer_lab.course import glue_numbers\nx = 1\n", "x = 1\n"),
+        ("from myst_nb import glue", ""),
+        ("from medxfer_lab.course import glue_numbers, picture\n", None),
+        ("from medxfer_lab.course import explorer, glue_numbers\n", None),
+    ],
+)
+def test_only_a_whole_import_of_the_glue_is_taken_out(line, left):
+    """Where it stands first among other names, cutting it would leave half a line."""
+    assert editions._GLUE.sub("", line) == (line if left is None else left)
+
+
 def test_roles_become_words(book):
     words = text_of(editions.notebook(book, "book/sample/text"), "markdown")
     assert "The bias falls and the spread is 0.81" in words and "in words, holds" in words

@@ -27,12 +27,22 @@ def test_ratios_are_of_the_times_and_promises_of_the_rows(record):
     assert engine.at_32(record.results["rows"]["training"]) == record.results["at_32"]
 
 
+def default(opponent: str) -> bool:
+    """scikit-learn at its default tolerance."""
+    return opponent.startswith("LogisticRegression") and "tol" not in opponent
+
+
 def test_answers_were_equal(record):
-    """Each row says how far apart both answers were; only scikit-learn's default may be far."""
+    """Each row says how far apart both answers were; only scikit-learn's default may be far.
+
+    Traces are random estimates: their difference is in standard errors of a difference, and four
+    of them come by chance once in ten thousand.
+    """
     for rows in record.results["rows"].values():
         for r in rows:
-            if r["largest_difference"] is not None and r["opponent"] != "LogisticRegression":
-                assert r["largest_difference"] <= 1e-3, (r["name"], r["opponent"])
+            if r["largest_difference"] is not None and not default(r["opponent"]):
+                limit = 4 if r["name"].startswith("trace") else 1e-3
+                assert r["largest_difference"] <= limit, (r["name"], r["opponent"])
 
 
 def test_a_promise_is_decided_by_its_worst_row():
