@@ -131,22 +131,23 @@ class _Run:
     ) -> None:
         self.network, self.settings, self.start = network, settings, start
         self.learning_rate, self.schedule = learning_rate, settings.schedule(steps)
-        self.optimizer = torch.optim.Adam(settings.groups(network, learning_rate), fused=True)
+        groups = settings.groups(dict(network.named_parameters()), learning_rate)
+        self.optimizer = torch.optim.Adam(groups, fused=True)
         self.tied = []
         if settings.strategy.tie:
             for name, parameter in network.body.named_parameters():
-                importance_ = importance[f"body.{name}"].to(parameter) if importance else None
-                self.tied.append((parameter, start[name], importance_))
+                share = importance[f"body.{name}"].to(parameter) if importance else None
+                self.tied.append((parameter, start[name], share))
 
     def step(self, loss: Tensor, step: int) -> None:
         """One step of Adam along the gradient of loss + penalty."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         with torch.no_grad():
-            for parameter, start, weight in self.tied:
+            for parameter, start, share in self.tied:
                 if parameter.grad is not None:  # tie * w * (theta - start): the penalty's gradient
                     gap = parameter - start
-                    gap = gap if weight is None else gap * weight
+                    gap = gap if share is None else gap * share
                     parameter.grad.add_(gap, alpha=self.settings.strategy.tie)
         phase, factor = self.schedule[step]
         for group in self.optimizer.param_groups:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -72,9 +72,11 @@ class Plan:
         """(phase, factor of the learning rate) of every step."""
         return [(self.phase_at(step, steps), self.rate(step, steps)) for step in range(steps)]
 
-    def groups(self, network: nn.Module, learning_rate: float) -> list[dict]:
-        """Parameter groups for an optimizer, one a block that ever moves; "rates" by phase."""
-        named = dict(network.named_parameters())
+    def groups(self, named: Mapping[str, torch.Tensor], learning_rate: float) -> list[dict]:
+        """Parameter groups for an optimizer, one a block that ever moves; "rates" by phase.
+
+        named: parameters by name, a network's own or a stack's.
+        """
         return [
             {"params": [named[n] for n in row.names], "lr": learning_rate, "rates": row.rates}
             for row in self.rows

@@ -118,12 +118,9 @@ class _Stack:
         parameters, self.buffers = stack_module_state(self.single)
         self.parameters = {name: p.detach() for name, p in parameters.items()}
         self.start = {name: p.clone() for name, p in self.parameters.items()}
-        self.importance, self.learning_rate = importance, learning_rate
-        groups = [
-            {"params": [self.parameters[n] for n in row.names], "lr": 0.0, "rates": row.rates}
-            for row in self.settings.rows
-            if row.names and any(row.rates)
-        ]
+        on_device = {name: w.to(device) for name, w in (importance or {}).items()}
+        self.importance, self.learning_rate = on_device, learning_rate
+        groups = self.settings.groups(self.parameters, learning_rate)
         self.optimizer = torch.optim.Adam(groups, fused=True)
 
     def enter(self, phase: int, inputs: list[Tensor], flip: bool, cache_prefix: bool) -> None:
@@ -178,7 +175,7 @@ class _Stack:
             for name, parameter in self.parameters.items() if tie else ():
                 if parameter.grad is not None and name.startswith("body."):
                     gap = parameter - self.start[name]
-                    gap = gap if self.importance is None else gap * self.importance[name]
+                    gap = gap * self.importance[name] if self.importance else gap
                     parameter.grad.add_(gap, alpha=tie)
         phase, factor = self.schedule[step]
         for group in self.optimizer.param_groups:

@@ -63,14 +63,16 @@ def test_rates_by_block(small):
 def test_groups_hold_every_moving_parameter_once(strategy, small, lite):
     for network in (small, lite):
         found = plan(strategy, network)
-        handed = [id(p) for g in found.groups(network, 0.01) for p in g["params"]]
+        handed = [
+            id(p) for g in found.groups(dict(network.named_parameters()), 0.01) for p in g["params"]
+        ]
         assert len(set(handed)) == len(handed)
         for phase in range(len(strategy.phases)):
             found.open(network, phase)
             moving = {id(p) for p in network.parameters() if p.requires_grad}
             rated = {
                 id(p)
-                for g in found.groups(network, 0.01)
+                for g in found.groups(dict(network.named_parameters()), 0.01)
                 for p in g["params"]
                 if g["rates"][phase] > 0
             }
