@@ -15,7 +15,7 @@ from tqdm import trange
 
 from medxfer_lab.training.adapters import add_adapters, merge_adapters
 from medxfer_lab.training.batches import draw_batches
-from medxfer_lab.training.inputs import check_training, log_loss
+from medxfer_lab.training.inputs import check_training, check_weights, log_loss
 from medxfer_lab.training.layout import arrange, memory_format
 from medxfer_lab.training.plan import Plan, importance_for, plan
 from medxfer_lab.training.prefix import Feed, feed
@@ -56,6 +56,7 @@ def fit(
     flip: bool = False,
     match_loss: float | None = None,
     importance: Mapping[str, Tensor] | None = None,
+    sample_weights: Tensor | None = None,
     cache_prefix: bool = True,
     precision: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
@@ -70,12 +71,17 @@ def fit(
     by ``seed`` with replacement across epochs, without within one. flip: mirror images left to
     right at random, which is right where the label does not know the side.
     importance: Fisher information by parameter name, for strategies that weigh by it.
+    sample_weights: (n,) w_i >= 0, scaled to mean 1 over the set; the loss becomes the mean of
+    w_i times patient i's log loss, as for covariate shift with w = q/p (Shimodaira, Journal of
+    Statistical Planning and Inference 90 (2000) 227-244). ``train_loss`` and ``match_loss`` stay
+    unweighted.
     cache_prefix: run blocks that stand still once instead of at each step; the result is the same.
     precision: torch.bfloat16 computes under autocast; weights and Adam stay float32.
     Same seed, same device, same thread count: same result.
     """
     labels = check_training(network, inputs, labels, steps, learning_rate)
     weights = importance_for(strategy, network, importance)
+    shares = None if sample_weights is None else check_weights(sample_weights, labels).to(device)
     order = memory_format(network)
     trained = copy.deepcopy(network).to(device, memory_format=order)
     start = {n: p.detach().clone() for n, p in trained.body.named_parameters()}
@@ -100,7 +106,7 @@ def fit(
         index = batches.index[step].to(device)
         coins = None if batches.mirrored is None else batches.mirrored[step].to(device)
         with torch.autocast(kind, precision, enabled=precision != torch.float32):
-            loss = log_loss(now.model(now.batch(index, coins)), labels[index])
+            loss = _batch_loss(now.model(now.batch(index, coins)), labels, shares, index)
         losses[step] = loss.detach()
         run.step(loss, step)
         checked = match_loss is not None and matched is None
@@ -115,6 +121,13 @@ def fit(
         parameter.grad = None
     reached = matched or (None, None)
     return Fit(trained, losses.cpu(), distance, reached[0], reached[1], final)
+
+
+def _batch_loss(logits: Tensor, labels: Tensor, shares: Tensor | None, index: Tensor) -> Tensor:
+    """Mean log loss of a batch; with weights, mean of w_i times patient i's log loss."""
+    if shares is None:
+        return log_loss(logits, labels[index])
+    return (shares[index] * log_loss(logits, labels[index], "none")).mean()
 
 
 class _Run:

@@ -34,6 +34,21 @@ def check_training(
     return labels.float() if network.head.out_features == 1 else labels.long()
 
 
+def check_weights(weights: Tensor, labels: Tensor) -> Tensor:
+    """Weights of the patients as float32 with mean 1."""
+    if weights.shape != labels.shape:
+        raise ValueError(
+            f"sample_weights have shape {tuple(weights.shape)}; expected one a patient: "
+            f"{tuple(labels.shape)}"
+        )
+    if not bool(torch.isfinite(weights).all()) or bool((weights < 0).any()) or weights.sum() == 0:
+        raise ValueError(
+            f"sample_weights span [{float(weights.min()):.3g}, {float(weights.max()):.3g}]; "
+            "expected finite values, none negative, not all zero"
+        )
+    return (weights.double() / weights.double().mean()).float()
+
+
 def log_loss(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
     """-log p(label): logits (n,) with labels 0 or 1, or logits (n, K) with labels 0..K-1; nats."""
     if logits.ndim == 1:

@@ -65,6 +65,8 @@ def fit_many(
     for name, values in lengths.items():
         if len(values) != m:
             raise ValueError(f"{name} has {len(values)} entries for {m} networks; one each is due")
+    if "sample_weights" in settings:
+        raise ValueError("sample_weights belong to one training set: call fit for each network")
     if technique not in TECHNIQUES:
         raise ValueError(f"technique is {technique!r}; known: {', '.join(TECHNIQUES)}")
     labels = [

@@ -378,3 +378,36 @@ def test_bfloat16_is_near_and_not_equal():
     half = fit(Tiny(), x, y, Scratch(), precision=torch.bfloat16, **settings)
     assert weights(half.network).dtype == torch.float32
     assert 0 < float((weights(full.network) - weights(half.network)).abs().max()) < 0.05
+
+
+def test_weights_of_patients_are_copies_of_patients():
+    """A full batch in which patient i counts w_i times: the weighted loss has the same gradients.
+
+    Adam sees gradients only up to rounding, so float32 networks agree to 1e-4 after 20 steps.
+    """
+    x, y = data(12)
+    times = torch.tensor([1, 2, 3] * 4)
+    copies = x.repeat_interleave(times, 0), y.repeat_interleave(times)
+    how = {"seed": 1, "steps": 20, "learning_rate": 1e-2}
+    weighted = fit(Tiny(), x, y, Scratch(), batch_size=12, sample_weights=times.float(), **how)
+    copied = fit(Tiny(), *copies, Scratch(), batch_size=int(times.sum()), **how)
+    plain = fit(Tiny(), x, y, Scratch(), batch_size=12, **how)
+    gap = (weights(weighted.network) - weights(copied.network)).abs().max()
+    assert gap < 1e-4 < (weights(weighted.network) - weights(plain.network)).abs().max()
+
+
+def test_weights_of_one_each_change_nothing_and_only_their_ratios_count():
+    x, y = data(12)
+    how = {"seed": 1, "steps": 10, "batch_size": 6}
+    plain = fit(Tiny(), x, y, Scratch(), **how)
+    sevens = fit(Tiny(), x, y, Scratch(), sample_weights=torch.full((12,), 7.0), **how)
+    assert torch.allclose(weights(plain.network), weights(sevens.network), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bad", [torch.ones(5), torch.zeros(12), -torch.ones(12), torch.full((12,), float("nan"))]
+)
+def test_weights_that_are_none_are_named(bad):
+    x, y = data(12)
+    with pytest.raises(ValueError, match="sample_weights"):
+        fit(Tiny(), x, y, Scratch(), seed=0, steps=1, sample_weights=bad)
