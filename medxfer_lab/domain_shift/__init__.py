@@ -1,0 +1,1 @@
+"""Chapter: domain shift, when knowledge carries over and when it does not."""
