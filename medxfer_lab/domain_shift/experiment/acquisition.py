@@ -1,0 +1,239 @@
+"""The same patients on another scanner: does the source's rule stay the right one?
+
+The text files a new scanner under covariate shift: p(y | x) kept, so the ideal rule the same, and
+nothing to do but count some images more often. Each set tries that. Patients are imaged on the
+source scanner and again on each target scanner; one model is trained on the pictures of each. Then,
+on fixed test patients seen on the target scanner,
+
+- *excess*: log loss of the source's model minus that of the target's own model, trained on the
+  *same patients* and calibrated on its own scanner. Zero if the ideal rule is the same and both
+  models are as near to it. The control, the same scanner once more, shows what zero looks like;
+- *posterior_gap*: mean |p_source(x) - p_target(x)|, the two models' probabilities for one picture;
+- whether the domains can be told apart, and what importance weights are then worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from medxfer_lab import metrics, nets
+from medxfer_lab.course.jobs import Job
+from medxfer_lab.domain_shift.experiment import material as m
+from medxfer_lab.domain_shift.experiment.assess import (
+    ARMS,
+    Scores,
+    assess,
+    recalibrated,
+    sigmoid,
+    summary,
+)
+from medxfer_lab.domain_shift.experiment.models import Model, choose, look, train, tuning_job
+from medxfer_lab.domain_shift.experiment.ratio import fitted_weights
+from medxfer_lab.imaging import Cohort, rescan
+from medxfer_lab.imaging.scanners import (
+    CT_ROUTINE,
+    FLAIR_CORVID,
+    FLAIR_MERGANSER,
+    T1,
+    Scanner,
+    at_field,
+)
+from medxfer_lab.imaging.shifts import effective_sample_size
+
+NAME, DATA, VERSION = "acquisition", "simulated", 1
+PRESETS = {
+    "smoke": {"sets": 3, "n": 80, "sample": 120, "n_test": 200, "steps": 20},
+    "quick": {"sets": 2, "n": 200, "sample": 200, "n_test": 500, "steps": 150},
+    "full": {"sets": 20, "n": 500, "sample": 400, "n_test": 2000, "steps": 300},
+}
+SOURCES: dict[str, Scanner] = {"mri": FLAIR_CORVID, "ct": CT_ROUTINE}
+TARGETS: dict[str, dict[str, Scanner]] = {
+    "mri": {
+        "again": FLAIR_CORVID,
+        "low_snr": replace(FLAIR_CORVID, name="low SNR", snr=FLAIR_CORVID.snr / 6),
+        "field_3t": at_field(FLAIR_CORVID, 3.0, name="3 T"),
+        "other_vendor": FLAIR_MERGANSER,
+        "t1": T1,
+    },
+    "ct": {
+        "again": CT_ROUTINE,
+        "low_dose": replace(
+            CT_ROUTINE, name="a tenth of the dose", photons=CT_ROUTINE.photons / 10
+        ),
+        "sharp_kernel": replace(CT_ROUTINE, name="sharp kernel", kernel="sharp"),
+    },
+}
+#: computed tomography is shown to the network alone: features cost most
+MODELS = {"mri": ("network", "head"), "ct": ("network",)}
+TUNING_DRAWS = 2
+
+
+def admitted(n: int, seed: int, modality: str) -> Cohort:
+    """n patients of the chapter's hospital, all on the source scanner."""
+    hospital = replace(m.HOSPITAL, scanners=((SOURCES[modality], 1.0),))
+    return m.draw(n, seed, hospital)
+
+
+@lru_cache(maxsize=12)
+def test_cohort(modality: str, scanner: str, n: int) -> Cohort:
+    """The fixed test patients on one scanner ("source", or a name in TARGETS)."""
+    source = admitted(n, m.TEST_SEED + 7, modality)
+    if scanner == "source":
+        return source
+    return rescan(source, TARGETS[modality][scanner], m.TEST_SEED + 8)
+
+
+@lru_cache(maxsize=24)
+def test_look(kind: str, modality: str, scanner: str, n: int) -> torch.Tensor:
+    """What a kind of model sees of the fixed test patients."""
+    cohort = test_cohort(modality, scanner, n)
+    if kind == "head":
+        return m.standardise(nets.cached_features(m.imagenet(), m.pictures(cohort)))
+    return look(kind, cohort)
+
+
+def training_job(
+    k: int, modality: str, n: int, sample: int, n_test: int, steps: int, settings: dict
+) -> dict:
+    """Set k on every target scanner of a modality: arrays by kind of model and scanner."""
+    seed = m.TRAINING_SEED + 10_000 + k
+    everyone = admitted(2 * n, seed, modality)
+    drawn, held = everyone.take(torch.arange(n)), everyone.take(torch.arange(n, 2 * n))
+    visitors = admitted(sample, seed + 5_000, modality)
+    truth = test_cohort(modality, "source", n_test).labels.numpy()
+    there = {
+        name: [rescan(part, scanner, seed + 1) for part in (drawn, held, visitors)]
+        for name, scanner in TARGETS[modality].items()
+    }
+    out: dict = {}
+    for kind in MODELS[modality]:
+        seen = look(kind, drawn)
+        source = train(kind, seen, drawn.labels, settings[kind], k, steps)
+        fixed = Scores(source(held), held.labels.numpy())
+        own_scanner = source.fitted(test_look(kind, modality, "source", n_test))
+        for name, (drawn_there, held_there, visitors_there) in there.items():
+            shown = test_look(kind, modality, name, n_test)
+            z = source.fitted(shown)
+            found = assess(
+                fixed, Scores(source(visitors_there), visitors.labels.numpy()), Scores(z, truth)
+            )
+            key = f"{kind}.{name}"
+            out |= found.arrays(key)
+            seen_there = look(kind, drawn_there)
+            native = train(kind, seen_there, drawn.labels, settings[kind], k, steps)
+            calibrated = recalibrated(Scores(native(held_there), held.labels.numpy()))
+            weights = fitted_weights(drawn, visitors_there, k)
+            weighted = train(kind, seen, drawn.labels, settings[kind], k, steps, weights.known)
+            out[f"extra.{key}"] = np.array(
+                _extra(truth, fixed, own_scanner, z, calibrated.apply(native.fitted(shown)))
+                + _weighted(truth, weighted, shown, held, weights)
+            )
+    return out
+
+
+EXTRA = (
+    "auc_source",
+    "auc_target",
+    "log_loss_source",
+    "log_loss_target",
+    "excess",
+    "posterior_gap",
+    "verdicts_changed",
+    "slope",
+    "domain_auc",
+    "effective_share",
+    "weighted_excess",
+)
+
+
+def _extra(
+    truth: np.ndarray, fixed: Scores, own: np.ndarray, z: np.ndarray, native: np.ndarray
+) -> list[float]:
+    """The first eight numbers of EXTRA. own: source model on source pictures; z: on the target's;
+    native: the target's own model, calibrated."""
+    half = len(truth) // 2
+    at_home = recalibrated(fixed)
+    deployed, home = at_home.apply(z), at_home.apply(own)
+    y = truth[half:]
+    losses = [metrics.log_loss(v[half:], y) for v in (home, native, deployed)]
+    called = [sigmoid(v) >= 0.25 for v in (home, deployed)]
+    return [
+        float(metrics.auc(own[half:], y)),
+        float(metrics.auc(native[half:], y)),
+        losses[0],
+        losses[1],
+        losses[2] - losses[1],
+        float(np.abs(sigmoid(deployed) - sigmoid(native)).mean()),
+        float((called[0] != called[1]).mean()),
+        recalibrated(Scores(deployed[:half], truth[:half])).slope,
+    ]
+
+
+def _weighted(truth, weighted: Model, shown, held: Cohort, weights) -> list[float]:
+    """The last three numbers of EXTRA; the weighted model is calibrated on the source, as is."""
+    half = len(truth) // 2
+    fixed = recalibrated(Scores(weighted(held), held.labels.numpy()))
+    loss = metrics.log_loss(fixed.apply(weighted.fitted(shown))[half:], truth[half:])
+    share = effective_sample_size(torch.from_numpy(weights.known)) / len(weights.known)
+    return [weights.domain_auc, share, float(loss)]
+
+
+def run(parameters: dict, runner) -> dict:
+    """Both modalities: tune on draws of their own, train, assess, summarise."""
+    p = parameters
+    tuned = runner(
+        [
+            Job(f"tune-{k}", {"k": 10 + k, "n": p["n"], "steps": p["steps"]})
+            for k in range(TUNING_DRAWS)
+        ],
+        tuning_job,
+    )
+    settings, choices = choose(list(tuned.values()))
+    shared = {key: p[key] for key in ("n", "sample", "n_test", "steps")} | {"settings": settings}
+    jobs = [
+        Job(f"{modality}-{k:03d}", {"k": k, "modality": modality, **shared})
+        for modality in TARGETS
+        for k in range(p["sets"])
+    ]
+    done = runner(jobs, training_job)
+    out: dict = {"settings": settings, "choices": choices}
+    for modality, scanners in TARGETS.items():
+        sets = [job for key, job in done.items() if key.startswith(modality)]
+        out[modality] = {
+            kind: {name: _summary(sets, f"{kind}.{name}") for name in scanners}
+            for kind in MODELS[modality]
+        }
+    return out
+
+
+def _summary(sets: list[dict], key: str) -> dict:
+    cell = summary(
+        np.stack([job[f"measured.{key}"] for job in sets]),
+        np.stack([job[f"numbers.{key}"] for job in sets]),
+    )
+    extra = np.stack([job[f"extra.{key}"] for job in sets])
+    column = {name: extra[:, j] for j, name in enumerate(EXTRA)}
+    # what weighting leaves of the excess: the weighted model's loss minus the native one's
+    column["weighted_excess"] = column["weighted_excess"] - column["log_loss_target"]
+    column["weighting_gain"] = column["excess"] - column["weighted_excess"]
+    deployed = np.stack([job[f"measured.{key}"] for job in sets])[:, ARMS.index("deployed"), 0]
+    numbers = {name: metrics.mean_interval(v).record() for name, v in column.items()}
+    return cell | numbers | {"log_loss_sets": np.round(deployed, 5).tolist()}
+
+
+def recheck(record, modality: str, k: int) -> dict[str, tuple[float, float]]:
+    """{model.scanner: (deployed log loss in the record, now)} of set k."""
+    shared = {key: record.parameters[key] for key in ("n", "sample", "n_test", "steps")}
+    now = training_job(k, modality, **shared, settings=record.results["settings"])
+    return {
+        f"{kind}.{name}": (
+            record.results[modality][kind][name]["log_loss_sets"][k],
+            float(now[f"measured.{kind}.{name}"][0, 0]),
+        )
+        for kind in MODELS[modality]
+        for name in TARGETS[modality]
+    }

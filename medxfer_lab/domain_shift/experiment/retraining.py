@@ -1,0 +1,168 @@
+"""Train anew for the target: with importance weights, with some target labels, or with plenty.
+
+Two questions. *Does importance weighting help?* Under an exact covariate shift, three kinds of model
+(poor: eight statistics; flexible: a head on 1,280 features; a whole network) are trained on the
+source plain, with the known weights, and with weights from a domain classifier. *Is old knowledge
+harmful?* Under concept shift, 100 target labels train alone, pooled with the source's, or (network)
+on from the source's network. The reference has as many target labels as the source had.
+
+Scores are from the second half of the fixed test patients of the target: AUC, and the log loss
+left after slope and intercept were fitted to the first half (*refined*): what a model knows, its
+calibration aside.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medxfer_lab import metrics
+from medxfer_lab.course.jobs import Job
+from medxfer_lab.domain_shift.experiment import conditions as c
+from medxfer_lab.domain_shift.experiment import material as m
+from medxfer_lab.domain_shift.experiment.assess import Scores, recalibrated
+from medxfer_lab.domain_shift.experiment.models import Model, choose, go_on, look, train, tuning_job
+from medxfer_lab.domain_shift.experiment.ratio import fitted_weights
+from medxfer_lab.domain_shift.experiment.shifts import test_target
+from medxfer_lab.imaging.shifts import effective_sample_size
+
+NAME, DATA, VERSION = "retraining", "simulated", 1
+PRESETS = {
+    "smoke": {"sets": 3, "n": 80, "pool": 500, "k": 40, "n_test": 500, "steps": 20},
+    "quick": {"sets": 2, "n": 250, "pool": 1000, "k": 60, "n_test": 1500, "steps": 150},
+    "full": {"sets": 25, "n": 500, "pool": 1600, "k": 100, "n_test": 6000, "steps": 300},
+}
+MODELS = ("statistics", "head", "network")
+COVARIATE = ("select.30", "select_fluid.30", "vendor.90")
+CONCEPT = ("readers.25", "readers.50", "readers.100", "criterion.40")
+WEIGHTED_ARMS = ("source", "known_weights", "fitted_weights", "target")
+CONCEPT_ARMS = ("source", "few", "pooled", "continued", "target")
+TUNING_DRAWS = 2
+
+
+def training_job(
+    set_number: int, n: int, pool: int, k: int, n_test: int, steps: int, settings: dict
+) -> dict:
+    """(arms, 2) AUC and refined log loss of every kind of model and condition."""
+    everyone = m.draw(n + pool, m.TRAINING_SEED + 30_000 + set_number)
+    drawn, others = everyone.take(torch.arange(n)), everyone.take(torch.arange(n, n + pool))
+    targets = {name: c.target(others, name, set_number, n) for name in (*COVARIATE, *CONCEPT)}
+    weights = {
+        name: _weights(drawn, others.take(targets[name].index), name, set_number)
+        for name in COVARIATE
+    }
+    out = {f"weights.{name}": w.pop("numbers") for name, w in weights.items()}
+    for kind in MODELS:
+        seen, seen_others = look(kind, drawn), look(kind, others)
+
+        def trained(x: Tensor, y: Tensor, w: np.ndarray | None = None) -> Model:
+            return train(kind, x, y, settings.get(kind, {}), set_number, steps, w)
+
+        source = trained(seen, drawn.labels)
+        for name, there in targets.items():
+            x = seen_others[there.index]
+            models = {"source": source, "target": trained(x, there.labels)}
+            if name in COVARIATE:
+                models |= {a: trained(seen, drawn.labels, w) for a, w in weights[name].items()}
+                arms = WEIGHTED_ARMS
+            else:
+                few = x[:k], there.labels[:k]
+                both = torch.cat([seen, few[0]]), torch.cat([drawn.labels, few[1]])
+                models |= {"few": trained(*few), "pooled": trained(*both)}
+                if kind == "network":
+                    models["continued"] = go_on(source, *few, settings[kind], set_number, steps)
+                arms = CONCEPT_ARMS
+            rows = [scored(models[a], name, n_test) if a in models else [np.nan] * 2 for a in arms]
+            out[f"{kind}.{name}"] = np.array(rows)
+    return out
+
+
+def _weights(source, target, name: str, seed: int) -> dict[str, np.ndarray]:
+    known, fitted = c.known_weights(source, name), fitted_weights(source, target, seed)
+    sizes = [effective_sample_size(torch.from_numpy(w)) / len(known) for w in (known, fitted.known)]
+    numbers = np.array([*sizes, fitted.domain_auc, np.corrcoef(known, fitted.known)[0, 1]])
+    return {"known_weights": known, "fitted_weights": fitted.known, "numbers": numbers}
+
+
+def scored(model: Model, name: str, n_test: int) -> list[float]:
+    """AUC and refined log loss on the target's test patients."""
+    test = test_target(name, n_test)
+    z, y = model.on_fixed(n_test, m.TEST_SEED)[test.index], test.labels.numpy()
+    half = len(y) // 2
+    refined = recalibrated(Scores(z[:half], y[:half])).apply(z[half:])
+    return [float(metrics.auc(z[half:], y[half:])), float(metrics.log_loss(refined, y[half:]))]
+
+
+def run(parameters: dict, runner) -> dict:
+    """Tune on draws of their own, train, score, compare by pairs."""
+    p = parameters
+    tuned = runner(
+        [
+            Job(f"tune-{j}", {"k": 20 + j, "n": p["n"], "steps": p["steps"]})
+            for j in range(TUNING_DRAWS)
+        ],
+        tuning_job,
+    )
+    settings, choices = choose(list(tuned.values()))
+    shared = {key: p[key] for key in ("n", "pool", "k", "n_test", "steps")}
+    jobs = [
+        Job(f"set-{j:03d}", {"set_number": j, **shared, "settings": settings})
+        for j in range(p["sets"])
+    ]
+    done = list(runner(jobs, training_job).values())
+    out: dict = {"settings": settings, "choices": choices, "weights": {}}
+    for name in COVARIATE:
+        rows = np.stack([job[f"weights.{name}"] for job in done])
+        labels = ("known_share", "fitted_share", "domain_auc", "correlation")
+        cell = {key: metrics.mean_interval(rows[:, i]).record() for i, key in enumerate(labels)}
+        put(out["weights"], name, cell)
+    for kind in MODELS:
+        out[kind] = {}
+        for name in (*COVARIATE, *CONCEPT):
+            arms = WEIGHTED_ARMS if name in COVARIATE else CONCEPT_ARMS
+            put(out[kind], name, _summary(np.stack([j[f"{kind}.{name}"] for j in done]), arms))
+    return out
+
+
+def put(nested: dict, name: str, cell: dict) -> None:
+    """Under family and strength of a condition's name."""
+    family, _, strength = name.partition(".")
+    nested.setdefault(family, {})[strength] = cell
+
+
+def _summary(rows: np.ndarray, arms: tuple[str, ...]) -> dict:
+    """rows: (sets, arms, 2). Means, and differences from the source model (AUC up, loss down)."""
+    out: dict = {}
+    for a, arm in enumerate(arms):
+        if np.isnan(rows[:, a]).any():
+            continue
+        out[arm] = {
+            "auc": metrics.mean_interval(rows[:, a, 0]).record(),
+            "refined": metrics.mean_interval(rows[:, a, 1]).record(),
+            "auc_gain": metrics.mean_interval(rows[:, a, 0] - rows[:, 0, 0]).record(),
+            "refined_gain": metrics.mean_interval(rows[:, 0, 1] - rows[:, a, 1]).record(),
+        }
+    if "few" in out:
+        few = arms.index("few")
+        for arm in ("source", "pooled", "continued"):
+            if arm in out:
+                lead = rows[:, few, 0] - rows[:, arms.index(arm), 0]
+                out[arm]["few_minus_this_auc"] = metrics.mean_interval(lead).record()
+    out["auc_sets"] = np.round(rows[:, 0, 0], 5).tolist()
+    return out
+
+
+def recheck(record, k: int, kinds: tuple[str, ...] = MODELS) -> dict[str, tuple[float, float]]:
+    """{model.condition: (AUC of the source's model in the record, now)} of set k."""
+    p = record.parameters
+    drawn = m.draw(p["n"] + p["pool"], m.TRAINING_SEED + 30_000 + k).take(torch.arange(p["n"]))
+    pairs = {}
+    for kind in kinds:
+        settings = record.results["settings"].get(kind, {})
+        model = train(kind, look(kind, drawn), drawn.labels, settings, k, p["steps"])
+        for name in (*COVARIATE, *CONCEPT):
+            family, _, strength = name.partition(".")
+            then = record.results[kind][family][strength]["auc_sets"][k]
+            pairs[f"{kind}.{name}"] = (then, scored(model, name, p["n_test"])[0])
+    return pairs
