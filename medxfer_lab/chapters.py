@@ -21,7 +21,10 @@ class Chapter:
     title: str
 
 
-CHAPTERS: tuple[Chapter, ...] = (Chapter("bias_variance", "The bias-variance bargain"),)
+CHAPTERS: tuple[Chapter, ...] = (
+    Chapter("bias_variance", "The bias-variance bargain"),
+    Chapter("domain_shift", "Domain shift"),
+)
 
 #: not a chapter: pages about the floor (how pictures are made, how fast training is), which have
 #: experiments, figures and records as well

@@ -1,7 +1,7 @@
-"""The shifts, exact, over a range of strengths: which patients of a pool become the target, and how.
+"""The shifts, exact, over a range of strengths: which patients of a pool are the target, and how.
 
-Each condition turns a pool of independent patients of the source hospital into a sample of a target
-whose relation to the source is known (see :mod:`medxfer_lab.imaging.shifts`):
+Each condition turns a pool of independent patients of the source hospital into a sample of a
+target whose relation to the source is known (see :mod:`medxfer_lab.imaging.shifts`):
 
 - ``label.R``: resampled on y to a prevalence of R %; p(x | y) kept.
 - ``select.F`` and ``select_fluid.F``: kept with a known probability of the image that differs by a

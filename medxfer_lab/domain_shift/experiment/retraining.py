@@ -1,10 +1,10 @@
 """Train anew for the target: with importance weights, with some target labels, or with plenty.
 
-Two questions. *Does importance weighting help?* Under an exact covariate shift, three kinds of model
-(poor: eight statistics; flexible: a head on 1,280 features; a whole network) are trained on the
-source plain, with the known weights, and with weights from a domain classifier. *Is old knowledge
-harmful?* Under concept shift, 100 target labels train alone, pooled with the source's, or (network)
-on from the source's network. The reference has as many target labels as the source had.
+Two questions. *Does importance weighting help?* Under an exact covariate shift, three kinds of
+model (poor: eight statistics; flexible: a head on 1,280 features; a whole network) are trained on
+the source plain, with the known weights, and with weights from a domain classifier. *Is old
+knowledge harmful?* Under concept shift, 100 target labels train alone, pooled with the source's, or
+(network) on from the source's network. The reference has as many target labels as the source had.
 
 Scores are from the second half of the fixed test patients of the target: AUC, and the log loss
 left after slope and intercept were fitted to the first half (*refined*): what a model knows, its
@@ -13,9 +13,10 @@ calibration aside.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
-from torch import Tensor
 
 from medxfer_lab import metrics
 from medxfer_lab.course.jobs import Job
@@ -55,16 +56,16 @@ def training_job(
     out = {f"weights.{name}": w.pop("numbers") for name, w in weights.items()}
     for kind in MODELS:
         seen, seen_others = look(kind, drawn), look(kind, others)
-
-        def trained(x: Tensor, y: Tensor, w: np.ndarray | None = None) -> Model:
-            return train(kind, x, y, settings.get(kind, {}), set_number, steps, w)
-
+        how = {"settings": settings.get(kind, {}), "seed": set_number, "steps": steps}
+        trained = partial(train, kind, **how)
         source = trained(seen, drawn.labels)
         for name, there in targets.items():
             x = seen_others[there.index]
             models = {"source": source, "target": trained(x, there.labels)}
             if name in COVARIATE:
-                models |= {a: trained(seen, drawn.labels, w) for a, w in weights[name].items()}
+                models |= {
+                    a: trained(seen, drawn.labels, weights=w) for a, w in weights[name].items()
+                }
                 arms = WEIGHTED_ARMS
             else:
                 few = x[:k], there.labels[:k]
