@@ -17,7 +17,7 @@ target whose relation to the source is known (see :mod:`medxfer_lab.imaging.shif
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -93,21 +93,41 @@ class Target:
     labels: Tensor
 
 
-def target(pool: Cohort, name: str, seed: int, n: int | None = None) -> Target:
+@dataclass(frozen=True)
+class Pool:
+    """Patients to choose targets from; what selections look at is measured once."""
+
+    cohort: Cohort
+
+    @cached_property
+    def bright_area(self) -> Tensor:
+        return MEASURES["bright_area"](self.cohort.images).double()
+
+    @cached_property
+    def central_fluid_area(self) -> Tensor:
+        return MEASURES["central_fluid_area"](self.cohort.images).double()
+
+    def kept_with(self, kind: str, factor: float) -> Tensor:
+        """s(x) of every patient: (n,)."""
+        return selection(kind, factor).of(getattr(self, MEASURED[kind]))
+
+
+def target(pool: Pool, name: str, seed: int, n: int | None = None) -> Target:
     """At most n patients of the pool under one condition; see the head of this file."""
     kind, value = family(name), strength(name)
-    everyone = torch.arange(len(pool))
-    labels = pool.labels
+    cohort = pool.cohort
+    everyone = torch.arange(len(cohort))
+    labels = cohort.labels
     if kind == "label":
-        index = resample(pool, value, seed).index
+        index = resample(cohort, value, seed).index
     elif kind in MEASURED:
-        index = thin(selection(kind, value)(pool.images), seed, largest=1.0)
+        index = thin(pool.kept_with(kind, value), seed, largest=1.0)
     elif kind == "vendor":
-        index = thin(vendor_weights(value)[pool.scanner], seed)
+        index = thin(vendor_weights(value)[cohort.scanner], seed)
     elif kind == "readers":
-        index, labels = everyone, by_other_readers(pool, value, seed)
+        index, labels = everyone, by_other_readers(cohort, value, seed)
     elif kind == "criterion":
-        index, labels = everyone, relabel(pool, Criterion(volume_ml=value)).cohort.labels
+        index, labels = everyone, relabel(cohort, Criterion(volume_ml=value)).cohort.labels
     elif kind == "none":
         index = everyone
     else:
@@ -130,11 +150,16 @@ def selection(kind: str, factor: float) -> LogisticSelection:
 
     Centre and width come from the cohort that only sets scales.
     """
-    measure = MEASURES[MEASURED[kind]]
-    values = measure(m.draw(800, m.SCALE_SEED).images).double()
-    width = float(values.std()) / 4
-    sign = -1 if kind == "select" else 1
-    return LogisticSelection(measure, float(values.median()), sign * width, 1 / factor, 1.0)
+    values = _scale(MEASURED[kind])
+    width = float(values.std()) / 4 * (-1 if kind == "select" else 1)
+    return LogisticSelection(
+        MEASURES[MEASURED[kind]], float(values.median()), width, 1 / factor, 1.0
+    )
+
+
+@lru_cache(maxsize=4)
+def _scale(measure: str) -> Tensor:
+    return MEASURES[measure](m.draw(800, m.SCALE_SEED).images).double()
 
 
 def vendor_weights(share: float) -> Tensor:

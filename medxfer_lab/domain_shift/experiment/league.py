@@ -43,7 +43,7 @@ NAME, DATA, VERSION = "league", "simulated", 1
 PRESETS = {
     "smoke": {"pairs": 12, "n": 120, "labels": 20, "n_train": 80, "steps": 20, "first": 0},
     "quick": {"pairs": 120, "n": 400, "labels": 20, "n_train": 500, "steps": 300, "first": 0},
-    "full": {"pairs": 360, "n": 400, "labels": 20, "n_train": 500, "steps": 300, "first": 1000},
+    "full": {"pairs": 300, "n": 400, "labels": 20, "n_train": 500, "steps": 300, "first": 1000},
 }
 NETWORKS = 6
 LEARNING_RATE = 1e-3

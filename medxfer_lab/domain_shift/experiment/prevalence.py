@@ -27,7 +27,7 @@ from medxfer_lab.methods.label_shift import black_box_shift_estimate, em_prevale
 
 NAME, DATA, VERSION = "prevalence", "simulated", 1
 PRESETS = {
-    "smoke": {"repetitions": 40, "n": 120, "m": 120, "population": 600, "steps": 20},
+    "smoke": {"repetitions": 30, "n": 120, "m": 120, "population": 600, "steps": 150},
     "quick": {"repetitions": 200, "n": 300, "m": 300, "population": 2000, "steps": 150},
     "full": {"repetitions": 2000, "n": 300, "m": 300, "population": 12000, "steps": 300},
 }

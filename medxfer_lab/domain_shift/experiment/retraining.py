@@ -1,10 +1,12 @@
 """Train anew for the target: with importance weights, with some target labels, or with plenty.
 
-Two questions. *Does importance weighting help?* Under an exact covariate shift, three kinds of
+Three questions. *How much harm does each shift do?* The deployed model's log loss minus that of a
+model with as many target labels, beside the total variation between the two laws of (x, y), so
+that shifts of different kinds can be compared. *Does importance weighting help?* Under an exact covariate shift, three kinds of
 model (poor: eight statistics; flexible: a head on 1,280 features; a whole network) are trained on
 the source plain, with the known weights, and with weights from a domain classifier. *Is old
 knowledge harmful?* Under concept shift, 100 target labels train alone, pooled with the source's, or
-(network) on from the source's network. The reference has as many target labels as the source had.
+(network) on from the source's network.
 
 Scores are from the second half of the fixed test patients of the target: AUC, and the log loss
 left after slope and intercept were fitted to the first half (*refined*): what a model knows, its
@@ -27,28 +29,34 @@ from medxfer_lab.domain_shift.experiment.models import Model, choose, go_on, loo
 from medxfer_lab.domain_shift.experiment.ratio import fitted_weights
 from medxfer_lab.domain_shift.experiment.shifts import test_target
 from medxfer_lab.imaging.shifts import effective_sample_size
+from medxfer_lab.methods.calibration import Calibration
 
 NAME, DATA, VERSION = "retraining", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 3, "n": 80, "pool": 500, "k": 40, "n_test": 500, "steps": 20},
     "quick": {"sets": 2, "n": 250, "pool": 1000, "k": 60, "n_test": 1500, "steps": 150},
-    "full": {"sets": 25, "n": 500, "pool": 1600, "k": 100, "n_test": 6000, "steps": 300},
+    "full": {"sets": 20, "n": 500, "pool": 1600, "k": 100, "n_test": 6000, "steps": 300},
 }
 MODELS = ("statistics", "head", "network")
 COVARIATE = ("select.30", "select_fluid.30", "vendor.90")
+LABEL = ("label.5", "label.80")
 CONCEPT = ("readers.25", "readers.50", "readers.100", "criterion.40")
 WEIGHTED_ARMS = ("source", "known_weights", "fitted_weights", "target")
+LABEL_ARMS = ("source", "target")
 CONCEPT_ARMS = ("source", "few", "pooled", "continued", "target")
+CONDITIONS = (*COVARIATE, *LABEL, *CONCEPT)
 TUNING_DRAWS = 2
 
 
 def training_job(
     set_number: int, n: int, pool: int, k: int, n_test: int, steps: int, settings: dict
 ) -> dict:
-    """(arms, 2) AUC and refined log loss of every kind of model and condition."""
-    everyone = m.draw(n + pool, m.TRAINING_SEED + 30_000 + set_number)
-    drawn, others = everyone.take(torch.arange(n)), everyone.take(torch.arange(n, n + pool))
-    targets = {name: c.target(others, name, set_number, n) for name in (*COVARIATE, *CONCEPT)}
+    """(arms, 2) AUC and refined log loss of every kind of model and condition; its harm."""
+    everyone = m.draw(2 * n + pool, m.TRAINING_SEED + 30_000 + set_number)
+    parts = torch.arange(2 * n + pool).split([n, n, pool])
+    drawn, held, others = (everyone.take(part) for part in parts)
+    from_pool = c.Pool(others)
+    targets = {name: c.target(from_pool, name, set_number, n) for name in CONDITIONS}
     weights = {
         name: _weights(drawn, others.take(targets[name].index), name, set_number)
         for name in COVARIATE
@@ -59,6 +67,7 @@ def training_job(
         how = {"settings": settings.get(kind, {}), "seed": set_number, "steps": steps}
         trained = partial(train, kind, **how)
         source = trained(seen, drawn.labels)
+        line = recalibrated(Scores(source(held), held.labels.numpy()))
         for name, there in targets.items():
             x = seen_others[there.index]
             models = {"source": source, "target": trained(x, there.labels)}
@@ -66,17 +75,47 @@ def training_job(
                 models |= {
                     a: trained(seen, drawn.labels, weights=w) for a, w in weights[name].items()
                 }
-                arms = WEIGHTED_ARMS
-            else:
+            elif name in CONCEPT:
                 few = x[:k], there.labels[:k]
                 both = torch.cat([seen, few[0]]), torch.cat([drawn.labels, few[1]])
                 models |= {"few": trained(*few), "pooled": trained(*both)}
                 if kind == "network":
                     models["continued"] = go_on(source, *few, settings[kind], set_number, steps)
-                arms = CONCEPT_ARMS
+            arms = arms_of(name)
             rows = [scored(models[a], name, n_test) if a in models else [np.nan] * 2 for a in arms]
             out[f"{kind}.{name}"] = np.array(rows)
+            harm = deployed_loss(source, line, name, n_test) - rows[arms.index("target")][1]
+            out[f"harm.{kind}.{name}"] = harm
     return out
+
+
+def arms_of(name: str) -> tuple[str, ...]:
+    """Who is trained under a condition."""
+    if name in COVARIATE:
+        return WEIGHTED_ARMS
+    return CONCEPT_ARMS if name in CONCEPT else LABEL_ARMS
+
+
+def deployed_loss(model: Model, line: Calibration, name: str, n_test: int) -> float:
+    """Log loss of the source's model, calibrated on the source, on the target's test patients."""
+    test = test_target(name, n_test)
+    z, y = model.on_fixed(n_test, m.TEST_SEED)[test.index], test.labels.numpy()
+    half = len(y) // 2
+    return float(metrics.log_loss(line.apply(z[half:]), y[half:]))
+
+
+def total_variation(name: str, n_test: int) -> float:
+    """Total variation between source and target as laws of (patient, y), on the test patients.
+
+    Label shift: |rho - pi|. Covariate shift: 1/2 E|w - 1|. Concept shift: the share of labels that
+    moved; of laws of (x, y), where an image does not settle y, it is an upper bound.
+    """
+    cohort = m.fixed_cohort(n_test, m.TEST_SEED)
+    if name in LABEL:
+        return abs(c.strength(name) - cohort.prevalence)
+    if name in CONCEPT:
+        return float((test_target(name, n_test).labels != cohort.labels).float().mean())
+    return float(np.abs(c.known_weights(cohort, name) - 1).mean() / 2)
 
 
 def _weights(source, target, name: str, seed: int) -> dict[str, np.ndarray]:
@@ -120,9 +159,13 @@ def run(parameters: dict, runner) -> dict:
         put(out["weights"], name, cell)
     for kind in MODELS:
         out[kind] = {}
-        for name in (*COVARIATE, *CONCEPT):
-            arms = WEIGHTED_ARMS if name in COVARIATE else CONCEPT_ARMS
-            put(out[kind], name, _summary(np.stack([j[f"{kind}.{name}"] for j in done]), arms))
+        for name in CONDITIONS:
+            cell = _summary(np.stack([j[f"{kind}.{name}"] for j in done]), arms_of(name))
+            harm = np.array([j[f"harm.{kind}.{name}"] for j in done])
+            cell["harm"] = metrics.mean_interval(harm).record()
+            cell["harm_sets"] = np.round(harm, 5).tolist()
+            cell["total_variation"] = total_variation(name, p["n_test"])
+            put(out[kind], name, cell)
     return out
 
 
@@ -157,12 +200,12 @@ def _summary(rows: np.ndarray, arms: tuple[str, ...]) -> dict:
 def recheck(record, k: int, kinds: tuple[str, ...] = MODELS) -> dict[str, tuple[float, float]]:
     """{model.condition: (AUC of the source's model in the record, now)} of set k."""
     p = record.parameters
-    drawn = m.draw(p["n"] + p["pool"], m.TRAINING_SEED + 30_000 + k).take(torch.arange(p["n"]))
+    drawn = m.draw(2 * p["n"] + p["pool"], m.TRAINING_SEED + 30_000 + k).take(torch.arange(p["n"]))
     pairs = {}
     for kind in kinds:
         settings = record.results["settings"].get(kind, {})
         model = train(kind, look(kind, drawn), drawn.labels, settings, k, p["steps"])
-        for name in (*COVARIATE, *CONCEPT):
+        for name in CONDITIONS:
             family, _, strength = name.partition(".")
             then = record.results[kind][family][strength]["auc_sets"][k]
             pairs[f"{kind}.{name}"] = (then, scored(model, name, p["n_test"])[0])

@@ -34,8 +34,13 @@ def test_target(name: str, n_test: int) -> c.Target:
     """Which of the fixed test patients belong to a condition, and their labels there."""
     if c.family(name) == "burden":
         cohort = m.fixed_cohort(n_test // 2, m.TEST_SEED + 1, c.burden_hospital(name))
-        return c.target(cohort, "none", m.TEST_SEED)
-    return c.target(m.fixed_cohort(n_test, m.TEST_SEED), name, m.TEST_SEED)
+        return c.target(c.Pool(cohort), "none", m.TEST_SEED)
+    return c.target(_test_pool(n_test), name, m.TEST_SEED)
+
+
+@lru_cache(maxsize=2)
+def _test_pool(n_test: int) -> c.Pool:
+    return c.Pool(m.fixed_cohort(n_test, m.TEST_SEED))
 
 
 def training_job(
@@ -48,6 +53,8 @@ def training_job(
     visitors = {
         b: m.draw(sample, 2 * m.TRAINING_SEED + k, c.burden_hospital(b)) for b in c.BURDEN_NAMES
     }
+    from_pool = c.Pool(others)
+    chosen = {name: c.target(from_pool, name, k, sample) for name in c.NAMES}
     out: dict = {}
     for kind in MODELS:
         model = train(kind, look(kind, drawn), drawn.labels, settings[kind], k, steps)
@@ -59,8 +66,7 @@ def training_job(
                 hospital = c.burden_hospital(name)
                 z_there = model.on_fixed(n_test // 2, m.TEST_SEED + 1, hospital)
             else:
-                chosen = c.target(others, name, k, sample)
-                seen = Scores(z_pool[chosen.index], chosen.labels.numpy())
+                seen = Scores(z_pool[chosen[name].index], chosen[name].labels.numpy())
                 z_there = z_test
             test = test_target(name, n_test)
             found = assess(calibration, seen, Scores(z_there[test.index], test.labels.numpy()))

@@ -42,7 +42,11 @@ class LogisticSelection:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Probability of being kept: (n, C, H, W) -> (n,) float64."""
-        z = (self.measure(images).double() - self.centre) / self.width
+        return self.of(self.measure(images))
+
+    def of(self, values: Tensor) -> Tensor:
+        """The same from what the measure found: (n,) -> (n,) float64. Saves measuring again."""
+        z = (values.double() - self.centre) / self.width
         return self.low + (self.high - self.low) * torch.sigmoid(z)
 
     @classmethod
