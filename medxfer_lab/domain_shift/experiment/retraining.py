@@ -1,12 +1,12 @@
 """Train anew for the target: with importance weights, with some target labels, or with plenty.
 
 Three questions. *How much harm does each shift do?* The deployed model's log loss minus that of a
-model with as many target labels, beside the total variation between the two laws of (x, y), so
-that shifts of different kinds can be compared. *Does importance weighting help?* Under an exact covariate shift, three kinds of
-model (poor: eight statistics; flexible: a head on 1,280 features; a whole network) are trained on
-the source plain, with the known weights, and with weights from a domain classifier. *Is old
-knowledge harmful?* Under concept shift, 100 target labels train alone, pooled with the source's, or
-(network) on from the source's network.
+model with as many target labels, beside the total variation between source and target, so that
+shifts of different kinds can be compared. *Does importance weighting help?* Under an exact
+covariate shift, three kinds of model (poor: eight statistics; flexible: a head on 1,280 features;
+a whole network) are trained on the source plain, with the known weights, and with weights from a
+domain classifier. *Is old knowledge harmful?* Under concept shift, 100 target labels train alone,
+pooled with the source's, or (network) on from the source's network.
 
 Scores are from the second half of the fixed test patients of the target: AUC, and the log loss
 left after slope and intercept were fitted to the first half (*refined*): what a model knows, its

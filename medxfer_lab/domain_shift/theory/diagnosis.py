@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ALPHA = 0.05
-#: images that a linear rule tells apart this well do not overlap: a scanner the source never had
+#: images that a classifier tells apart this well do not overlap: a scanner the source never had
 NO_OVERLAP_AUC = 0.95
 
 KINDS = ("none", "label", "covariate", "concept", "acquisition", "burden")
@@ -36,7 +36,7 @@ class Findings:
     """What was measured on a pair of hospitals.
 
     images_p: two-sample test of p(x). scores_p: of the model's log odds alone. mixture_p: test that
-    q(x) is a mixture of the source's classes. domain_auc: of a linear classifier of the domain.
+    q(x) is a mixture of the source's classes. domain_auc: of a flexible classifier of the domain.
     deployed_p, corrected_p: `calibration_test` of k target labels against the model as deployed,
     and after the label-shift correction; None without labels.
     """
