@@ -12,7 +12,7 @@ class Hospital:
     """The numbers of one question, all in per cent but the scans' number.
 
     ``source`` and ``target`` prevalence, the false-positive rate on the old and the new scanner,
-    what an overconfident network says where ``true`` are sick, a threshold ``never`` reached.
+    what an overconfident network says where ``true`` are diseased, a threshold ``never`` reached.
     """
 
     source: int
@@ -62,10 +62,10 @@ def _label_shifts(h: Hospital) -> list[Situation]:
     return [
         Situation(
             "calibrated",
-            f"More of the sick are referred to it, {h.target} % in place of {h.source} %. The "
-            "scanner and the criterion are the same.",
+            f"The target gets more referrals of diseased patients: {h.target} % in place of "
+            f"{h.source} %. The scanner and the criterion are the same.",
             "both",
-            "This is label shift, and the network meets both methods' conditions.",
+            "This is label shift, and the network meets the conditions of both ways.",
             {
                 "BBSE": (
                     "em-distrusted",
@@ -78,15 +78,15 @@ def _label_shifts(h: Hospital) -> list[Situation]:
                 ),
                 "neither": (
                     "label-shift-doubted",
-                    "That p(x) has moved is no objection: it moved as the prevalence did, since "
-                    "p(x|y) is kept. Both methods are made for this.",
+                    "That $p(x)$ has moved is no objection: it moved as the prevalence did, since "
+                    "$p(x|y)$ is kept. Both ways are made for this.",
                 ),
             },
         ),
         Situation(
             "overconfident",
-            f"More of the sick are referred to it. But the network was never calibrated: where it "
-            f"says {h.says} %, {h.true} % are sick at the source.",
+            "The target gets more referrals of diseased patients. But the network was never "
+            f"calibrated: where it says {h.says} %, {h.true} % are diseased at the source.",
             "BBSE",
             "BBSE uses counts of positives only, so the scale of the scores does not matter; EM "
             "multiplies odds that are wrong at the source.",
@@ -115,11 +115,11 @@ def _useless_verdicts(h: Hospital) -> list[Situation]:
     return [
         Situation(
             "silent",
-            "More of the sick are referred to it. The network's probabilities tell the sick from "
-            f"the healthy, but a scan is called positive from {h.never} % on only, which none "
-            "reaches at either hospital.",
+            "The target gets more referrals of diseased patients. The network's probabilities tell "
+            f"diseased from healthy, but a scan is called positive from {h.never} % on only, and "
+            "none reaches that at either hospital.",
             "EM",
-            "Nobody is called positive, sick or healthy: the two rates are equal (0), the "
+            "Nobody is called positive, diseased or healthy: the two rates are equal (0), the "
             "confusion matrix is singular, and the count says nothing. EM reads the probabilities.",
             {
                 "neither": (
@@ -140,9 +140,9 @@ def _useless_verdicts(h: Hospital) -> list[Situation]:
         ),
         Situation(
             "constant",
-            f"More of the sick are referred to it. Since a fault in the export, every scan at both "
-            f"hospitals gets the probability {h.source} %, which is calibrated at the source, and "
-            "is called negative.",
+            "The target gets more referrals of diseased patients. But by a fault in the export "
+            f"every scan, at both hospitals, gets the probability {h.source} % and is called "
+            "negative. (At the source that is calibrated.)",
             "neither",
             "Scores that are the same for all tell nothing: the confusion matrix is singular, and "
             "EM stays at its start, the source prevalence.",
@@ -154,13 +154,13 @@ def _useless_verdicts(h: Hospital) -> list[Situation]:
                 ),
                 "BBSE": (
                     "no-information",
-                    "The sick and the healthy get the same verdict. The rates do not differ, and "
-                    "the confusion matrix has no inverse.",
+                    "The diseased and the healthy get the same verdict. The two rates are equal, "
+                    "and the confusion matrix has no inverse.",
                 ),
                 "both": (
                     "label-shift-suffices",
-                    "That p(x|y) is kept does not suffice. Scores that are the same for all carry "
-                    "nothing about the prevalence.",
+                    "That $p(x|y)$ is kept does not suffice. Scores that are the same for all "
+                    "carry nothing about the prevalence.",
                 ),
             },
         ),
@@ -171,36 +171,35 @@ def _other_shifts(h: Hospital) -> list[Situation]:
     return [
         Situation(
             "scanner",
-            "It has another scanner, on which healthy tissue looks suspicious: of the healthy, "
-            f"{h.new_rate} % are called positive, against {h.old_rate} % at the source. "
-            f"{h.scans:,} unlabelled scans are at hand.",
+            "The target has another scanner, on which healthy tissue looks suspicious: of the "
+            f"healthy, {h.new_rate} % are called positive, against {h.old_rate} % at the source. "
+            f"You have {h.scans:,} unlabelled scans.",
             "neither",
-            "p(x|y=0) has changed. False positives are taken for sick patients, by both, and more "
-            "scans only make the wrong number precise.",
+            "$p(x|y=0)$ has changed. Both take the additional false positives for diseased "
+            "patients, and more scans only make the wrong number precise.",
             {
                 "both": (
                     "more-unlabelled-data",
-                    "Many scans remove chance, not bias: the false-positive rate put into the "
-                    "equation is not that of the target. More of them make the wrong number "
-                    "precise.",
+                    "Many scans remove chance, not bias. The healthy no longer look as they did "
+                    "at the source, and more scans only make the wrong number precise.",
                 ),
                 "BBSE": (
                     "old-rates-on-new-scanner",
-                    "BBSE solves with the source's false-positive rate. Healthy patients called "
-                    "positive in excess are booked as sick.",
+                    "BBSE solves with the source's rate of false positives. It books the "
+                    "additional ones as diseased.",
                 ),
                 "EM": (
                     "old-calibration-on-new-scanner",
-                    "The probabilities were calibrated on the old scanner's images. On the new one "
-                    "healthy patients get high ones, and EM books them as sick.",
+                    "The probabilities were calibrated on the source's scanner. On the new one "
+                    "healthy patients get high ones, and EM books them as diseased.",
                 ),
             },
         ),
         Situation(
             "newcomer",
-            "It also sees a second disease that the source never had; most of those patients are "
-            "called positive, though they lack the disease in question. For the patients of the "
-            "kinds that the source had, the AUC is .97 at both hospitals.",
+            "The target also sees a second disease, which the source never had. Most patients with "
+            "it are called positive, though they lack the disease in question. Among the kinds of "
+            "patients that the source had, the AUC is 0.97 at both hospitals.",
             "neither",
             "The second disease is a class of its own, absent from the source: the patients "
             "without the disease in question no longer look as they did.",

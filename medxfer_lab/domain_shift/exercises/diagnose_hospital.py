@@ -18,11 +18,11 @@ from medxfer_lab.domain_shift.exercises.toy_hospitals import (
 
 TEXTS = {
     "none": "No shift: the target is like the source",
-    "label": "Label shift: another prevalence, the sick and the healthy look as before",
-    "covariate": "Covariate shift: the source's kinds of images in other proportions, p(y|x) kept",
+    "label": "Label shift: another prevalence; the diseased and the healthy look as before",
+    "covariate": "Covariate shift: the source's images in other proportions; $p(y|x)$ kept",
     "concept": "Concept shift: the same images, labelled by another criterion",
     "acquisition": "Acquisition shift: the same patients, on a scanner the source never had",
-    "open": "Not identifiable from this: two of the five draw the same three panels",
+    "open": "Not identifiable from this: two of the five stories draw the same three panels",
 }
 SHORT = {kind: kind for kind in TEXTS} | {"open": "not identifiable"}
 #: kind -> (what panels 1 and 3 show of the images, what panel 2 shows of the labels)
@@ -64,21 +64,23 @@ def exercise(seed: int) -> Exercise:
         objective="Tell the shifts apart by what moved, and know when that cannot be done",
         kind="plot reading",
         prompt=(
-            "The figure compares a source hospital with a target (both simulated). Panel 1: the "
-            "scores of a network that is calibrated at the source. Panel 2: the share of sick "
-            "among labelled target patients, by fifths of the score, with 95 % intervals; it is "
-            "empty if no target patient is labelled. Panel 3: images, by a feature of the lesion "
-            "and a feature of the scanner.\n\nAt most one of five things happened. Which?\n\n"
+            "The figure compares a source hospital with a target (both simulated).\n\n"
+            "- Panel 1: the scores of a network that is calibrated at the source.\n"
+            "- Panel 2: the share of diseased among labelled target patients, by fifths of the "
+            "score, with 95 % intervals. It is empty if no target patient is labelled.\n"
+            "- Panel 3: images, by a feature of the lesion and a feature of the scanner.\n\n"
+            "One of five stories is true: no shift, or one of four shifts. Which one, if that can "
+            "be told?\n\n"
             f"{options_text(options)}\n\nAnswer with a letter."
         ),
         hints=(
             "Two questions suffice. Did the images move (panels 1 and 3)? Is a score still worth "
             "what it was at the source (panel 2)?",
             "If the images moved: to places where the source has patients too, or elsewhere? If "
-            "panel 2 is empty: which of the shifts left would have drawn another panel?",
-            "Images alike: none or concept. Other proportions: label or covariate. Elsewhere: "
-            "acquisition. Within each pair only labels decide: on the diagonal none or covariate, "
-            "off it concept or label; no labels, no decision.",
+            "panel 2 is empty: would any of the stories left have drawn other panels 1 and 3?",
+            "Images alike: no shift or concept shift. Other proportions: label or covariate shift. "
+            "Elsewhere: acquisition shift. Within each pair only labels decide: on the diagonal no "
+            "shift or covariate shift, off it concept or label shift. No labels, no decision.",
         ),
         grade=choice(options),
         right=(
@@ -138,7 +140,8 @@ def _draw_labels(ax: Any, seen: Panels) -> None:
     if not seen.points:
         ax.text(0.5, 0.3, "no target patient\nis labelled", ha="center", va="center")
     title = f"2: {LABELLED} labelled target patients" if seen.points else "2: labelled patients"
-    ax.set(title=title, xlabel="score", ylabel="share of sick", xlim=(0, 1), ylim=(-0.02, 1.02))
+    ax.set(title=title, xlabel="score", ylabel="share of diseased")
+    ax.set(xlim=(0, 1), ylim=(-0.02, 1.02))
 
 
 def _draw_images(ax: Any, seen: Panels) -> None:
@@ -163,11 +166,11 @@ def _alternative(seen: Panels) -> str:
         "Three panels on a simulated source and target hospital. Panel 1, histograms of the score, "
         f"shares of source and target patients by score: {bars}. Panel 2, "
         + (
-            "share of sick target patients (95 % interval) against the mean score, with the "
-            f"diagonal dashed: {points}. "
+            "share of diseased among target patients (95 % interval) against the mean score, with "
+            f"the diagonal dashed: {points}. "
             if points
-            else "share of sick against score, holds only the dashed diagonal: no target patient "
-            "is labelled. "
+            else "share of diseased against score, holds only the dashed diagonal: no target "
+            "patient is labelled. "
         )
         + f"Panel 3, images by two features. Source: {_clouds(seen.source)}. "
         f"Target: {_clouds(seen.target)}."
@@ -217,8 +220,8 @@ def _why(seen: Panels) -> str:
         )
     image, label = SIGNATURES[seen.kind]
     if not seen.points:
-        return f"{_SHOWN[image]}. Of the five only this one does that, so no label is needed."
-    return f"{_SHOWN[image]}. {_SHOWN[label]}. Of the five only this one does both."
+        return f"{_SHOWN[image]}. Of the five stories only this one does that: no label is needed."
+    return f"{_SHOWN[image]}. {_SHOWN[label]}. Of the five stories only this one does both."
 
 
 def _objection(said: str, seen: Panels) -> tuple[str, str]:
@@ -227,7 +230,7 @@ def _objection(said: str, seen: Panels) -> tuple[str, str]:
         decides = (
             f"Panels 1 and 3 leave at most two, and panel 2 has {LABELLED} labels to decide."
             if seen.points
-            else "Panel 2 is empty, but only one of the five puts images where the source has none."
+            else "Panel 2 is empty, but only one story puts images where the source has none."
         )
         return "gave-up", f"It can be told. {decides}"
     images = "weights" if seen.moved else "same"

@@ -9,6 +9,7 @@ import numpy as np
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.values import Mistake, apart, number
 from medxfer_lab.domain_shift.exercises.several import several
+from medxfer_lab.domain_shift.exercises.words import percent
 
 NAMES = ("effective", "share", "few", "covered")
 
@@ -65,15 +66,16 @@ def exercise(seed: int) -> Exercise:
         objective="Count what importance weights leave of a sample",
         kind="number",
         prompt=(
-            f"A hospital has {n} labelled scans: {n_c} from Corvid, {n_m} from Merganser, {n_s} "
-            f"from an old Shoveler. At the target {q_c:.0%} come from Corvid, {q_m:.0%} from "
-            "Merganser, none from a Shoveler; within a scanner the images and labels are alike. "
-            "You weigh each scan with $w(x) = q(x)/p(x)$, so that the weighted mean of the losses "
-            "speaks for the target.\n\n"
+            f"A source hospital has {n} labelled scans: {n_c} from a Corvid scanner, {n_m} from a "
+            f"Merganser, {n_s} from an old Shoveler. At the target {percent(q_c)} come from a "
+            f"Corvid, {percent(q_m)} from a Merganser, none from a Shoveler. The image tells the "
+            "scanner, and for each scanner images and labels are distributed alike at both "
+            "hospitals. You weigh each source scan with $w(x) = q(x)/p(x)$ (target over source), "
+            "so that the weighted mean of the losses speaks for the target.\n\n"
             "- `effective`: the effective sample size of the weights\n"
-            "- `share`: that, as a share of all scans\n"
-            f"- `few`: the effective sample size if only {case.few} of the {n} scans were from "
-            "Merganser, and more from Corvid instead\n"
+            "- `share`: that, as a share of all source scans\n"
+            f"- `few`: the effective sample size if only {case.few} of the {n} scans were from the "
+            "Merganser, with Corvid scans in place of the others\n"
             "- `covered`: with *no* Merganser scan at the source, the share of the target's "
             "patients that the weighted mean can speak for\n\n"
             "Answer with four numbers in this order, or a dict with these keys."
@@ -83,8 +85,9 @@ def exercise(seed: int) -> Exercise:
             "share at the source. How many scans have which weight?",
             "The effective sample size is $(\\sum_i w_i)^2 / \\sum_i w_i^2$, summed over the "
             "*scans*, not over the scanners.",
-            "With weights from exact shares $\\sum_i w_i = n$, so it is $n / \\sum_k q_k^2/p_k$. "
-            "For `covered`, no formula in the weights helps: ask who is missing.",
+            "Let $p_k$ and $q_k$ be the shares of scanner $k$ at source and target. Then "
+            "$\\sum_i w_i = n$, and $n / \\sum_k q_k^2/p_k$ are left. For `covered` no formula in "
+            "the weights helps: ask who is missing.",
         ),
         grade=several(checks, praise=_praise(case)),
         right=(
@@ -110,9 +113,10 @@ def exercise(seed: int) -> Exercise:
             f"sum is {n}, their sum of squares {(case.counts * weights**2).sum():.5g}: "
             f"{n}²/{(case.counts * weights**2).sum():.5g} = {effective:.1f}, a share of "
             f"{share:.3f}. With {case.few} Merganser scans each of them weighs "
-            f"{q_m * n / case.few:.3g}, and {few:.1f} are left. With none, all weights that exist "
-            f"are those of Corvid, so they are equal and the formula is content; but {q_m:.0%} of "
-            f"the target have no one to speak for them, and only {covered:g} are covered."
+            f"{q_m * n / case.few:.3g}, and {few:.1f} are left. With none, the only weights are "
+            "those of the Corvid: they are equal, and the formula sees nothing amiss. But "
+            f"{percent(q_m)} of the target's patients have no one to speak for them: a share of "
+            f"{covered:g} is covered."
         ),
     )
 
@@ -120,9 +124,10 @@ def exercise(seed: int) -> Exercise:
 def _praise(case: Case) -> str:
     calm = int(case.counts[:2].sum())
     return (
-        "As a scanner grows rare at the source the effective sample size falls to nothing. When it "
-        f"is gone, the weights that remain are all equal and the formula says {calm}, every Corvid "
-        "scan: it warns while the supports still overlap, and is silent once they part."
+        "As a scanner grows rare at the source, the effective sample size falls towards nothing. "
+        "Once that scanner is gone, the weights that remain are all equal, and the formula says "
+        f"{calm}: every Corvid scan. It warns while the supports overlap, and is silent once they "
+        "part."
     )
 
 
@@ -187,14 +192,14 @@ def _of_effective(case: Case) -> list[Mistake]:
         Mistake(
             "upside-down",
             squares,
-            "This is the sum of the squared weights, larger than the sample: it belongs below the "
-            "line.",
+            "This is the sum of the squared weights, larger than the sample. In the formula it "
+            "stands below the line.",
         ),
         Mistake(
             "variance-only",
             n / (squares / n - 1),
             "You divided by the variance of the weights. With equal weights that would make "
-            "infinitely many scans; divide by the mean *square*, which is one more.",
+            "infinitely many scans. Divide by the mean *square*, which is one more.",
         ),
         Mistake(
             "scanners-for-scans",
@@ -258,7 +263,7 @@ def _of_covered(case: Case) -> list[Mistake]:
         Mistake(
             "silent-weights",
             1.0,
-            "The weights at hand are equal and raise no alarm, but they belong to Corvid scans "
+            "The weights that remain are equal and raise no alarm, but they belong to Corvid scans "
             "only. Which of the target's patients look like none of the source's?",
         ),
         Mistake("uncovered", q_m, "This is the share that nobody at the source resembles."),

@@ -11,6 +11,7 @@ from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import UNKNOWN, Feedback, wrong
 from medxfer_lab.course.functions import call_by_name, function
 from medxfer_lab.course.values import Grade, Mistake, as_number
+from medxfer_lab.domain_shift.exercises.words import percent
 from medxfer_lab.methods.label_shift import em_prevalence
 
 BUGGY = """
@@ -18,17 +19,16 @@ def em(probabilities_target, probabilities_source, labels_source):
     prior = np.mean(labels_source)
     prevalence = prior
     for _ in range(100):
-        ill = probabilities_target * prevalence / prior
+        diseased = probabilities_target * prevalence / prior
         healthy = (1 - probabilities_target) * (1 - prevalence) / (1 - prior)
-        prevalence = np.mean(ill / (ill + healthy))
+        prevalence = np.mean(diseased / (diseased + healthy))
     return prevalence
 """.strip()
 
 _SOLUTION = BUGGY.replace("np.mean(labels_source)", "np.mean(probabilities_source)")
 
-#: hidden inputs, and what a learner's own stopping rule may cost
-TRIALS, TOLERANCE = 9, 2e-3
-STEPS = 100
+#: hidden inputs, what a learner's own stopping rule may cost, and the steps of ours
+TRIALS, TOLERANCE, STEPS = 9, 2e-3, 100
 
 Step = Callable[[np.ndarray, float, float], np.ndarray]
 
@@ -48,16 +48,16 @@ def exercise(seed: int) -> Exercise:
         prompt=(
             "A team estimates the prevalence at a new hospital from a network's probabilities "
             f"alone, by EM:\n\n```python\n{BUGGY}\n```\n\n"
-            f"`labels_source` are the {len(labels)} labels of the training set, "
-            f"{means['labels_source']:.0%} of them ill, for the ill were drawn more often. "
-            "Afterwards the network was recalibrated on patients of the source hospital as they "
-            "come; `probabilities_source` is what it says of these, "
-            f"{means['probabilities_source']:.3f} on average, and `probabilities_target` what it "
-            f"says at the new hospital, {means['probabilities_target']:.3f} on average. How the "
-            f"ill and the healthy look is the same everywhere. The function says {buggy:.3f}; "
-            f"a review of charts says {truth:.0%}.\n\nAnswer with a corrected function of the same "
-            "three arguments (arrays; the labels are 0 and 1) that returns the prevalence of the "
-            "target. It is tried on other hospitals."
+            f"`labels_source` are the {len(labels)} labels of the training set. Of them "
+            f"{percent(means['labels_source'])} are diseased, because diseased patients were drawn "
+            "more often. Afterwards the network was recalibrated on the source hospital's ordinary "
+            "patients. `probabilities_source` is what it says of these: "
+            f"{means['probabilities_source']:.3f} on average. `probabilities_target` is what it "
+            f"says at the new hospital: {means['probabilities_target']:.3f} on average. The "
+            "diseased, and the healthy, look the same everywhere: $p(x|y)$ is kept. The function "
+            f"says {buggy:.3f}; a review of the charts says {truth:.2f}.\n\nAnswer with a "
+            "corrected function of the same three arguments (arrays; the labels are 0 and 1) that "
+            "returns the prevalence of the target. It will be tried on other hospitals."
         ),
         hints=(
             "Feed it the source hospital twice, as source and as target. Nothing has shifted, so "
@@ -83,13 +83,13 @@ def exercise(seed: int) -> Exercise:
         ),
         solution=(
             "EM divides by the prevalence that the network's probabilities hold. They were "
-            "calibrated at the source hospital, so it is what they average to there; how many ill "
-            "a training list holds does not matter. The line is `prior = "
+            "calibrated at the source hospital, so that is their mean there. The share of diseased "
+            "in the training set does not matter. The line is `prior = "
             f"np.mean(probabilities_source)`, and {buggy:.3f} becomes {mended:.3f}:\n\n"
             f"```python\n{_SOLUTION}\n```\n\n"
-            "With this prior a hospital where nothing has shifted is a fixed point, calibrated or "
-            "not. That the result is the prevalence still needs calibration at the source, and a "
-            "temperature alone need not bring the mean prediction to the prevalence there."
+            "With this prior, EM leaves a hospital alone where nothing has shifted. For the result "
+            "to be the prevalence, the probabilities must also be calibrated at the source, and a "
+            "temperature alone need not even bring their mean to the prevalence there."
         ),
     )
 
@@ -117,7 +117,7 @@ def em_of_labels(
 
 
 def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A hidden hospital by argument: a third rare disease, a third of nearly all ill.
+    """A hidden hospital by argument: a third rare disease, a third of nearly all diseased.
 
     Drawn again until ``STEPS`` steps lie within a quarter of ``TOLERANCE`` of the maximum of the
     likelihood, so that it is the answer that is judged and not its stopping rule.
@@ -140,8 +140,8 @@ def _hospitals(rng: np.random.Generator, target_prevalence: float) -> dict[str, 
     distance = float(rng.uniform(1.7, 2.6))
 
     def probabilities(n: int, prevalence: float) -> np.ndarray:
-        ill = np.arange(n) < round(n * prevalence)
-        score = rng.standard_normal(n) + distance * ill
+        diseased = np.arange(n) < round(n * prevalence)
+        score = rng.standard_normal(n) + distance * diseased
         log_likelihood_ratio = distance * score - distance**2 / 2
         odds = source_prevalence / (1 - source_prevalence) * np.exp(log_likelihood_ratio)
         return odds / (1 + odds)
@@ -164,8 +164,8 @@ def _shown(seed: int) -> tuple[float, dict[str, np.ndarray]]:
 
 
 def _posterior(p: np.ndarray, old: float, new: float) -> np.ndarray:
-    ill, healthy = p * new / old, (1 - p) * (1 - new) / (1 - old)
-    return ill / (ill + healthy)
+    diseased, healthy = p * new / old, (1 - p) * (1 - new) / (1 - old)
+    return diseased / (diseased + healthy)
 
 
 def _iterate(p: np.ndarray, prior: float, start: float | None = None, step: Step = _posterior):
@@ -208,7 +208,7 @@ def _clipped(answer: Any) -> Feedback | None:
         return wrong(
             "clipped",
             f"Right between {low:.3g} and {high:.3g}, and cut off there. A prevalence of 1 % is no "
-            "numerical accident: in a screening service it is the answer.",
+            "numerical accident: at a screening service it may be the answer.",
         )
     return None
 
@@ -218,26 +218,26 @@ def _mistakes() -> list[Mistake]:
         Mistake(
             "label-counts",
             em_of_labels,
-            "This still divides by the share of ill labels. Another start alone changes nothing: "
-            "EM forgets where it began, but not what it divides by.",
+            "This still divides by the share of diseased labels. Another start alone changes "
+            "nothing: EM forgets where it began, but not what it divides by.",
         ),
         Mistake(
             "one-step",
             _named(lambda p, s: np.mean(p)),
-            "This is the mean prediction at the target, which is what EM says after one step, or "
-            "for ever if it takes its prior from the target. It is still drawn to the old "
-            "prevalence: repeat the step, with the prior of the source.",
+            "This is the mean prediction at the target: EM's first step, and all its steps if the "
+            "prior is that of the target. Repeat the step, with the prior of the source.",
         ),
         Mistake(
             "not-renormalised",
             _stepping(lambda p, old, new: p * new / old),
-            "The weighed probabilities of ill and healthy no longer add up to one. Divide by their "
-            "sum before you average.",
+            "The weighed probabilities of disease and health no longer add up to one. Divide by "
+            "their sum before you average.",
         ),
         Mistake(
             "healthy-not-weighed",
             _stepping(lambda p, old, new: p * new / old / (p * new / old + 1 - p)),
-            "Only the ill are weighed. The healthy have a weight too: (1 − new)/(1 − old).",
+            "Only the diseased are weighed. The healthy have a weight too: "
+            "`(1 - prevalence) / (1 - prior)`.",
         ),
         Mistake(
             "compounding",
@@ -254,7 +254,7 @@ def _mistakes() -> list[Mistake]:
             "hard-labels",
             _stepping(lambda p, old, new: _posterior(p, old, new) > 0.5),
             "The E-step decides for each patient. EM averages the *probabilities*: who is 40 % "
-            "ill counts as 0.4 of a patient.",
+            "diseased counts as 0.4 of a patient.",
         ),
         Mistake(
             "classify-and-count",

@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.values import Mistake, apart, array
+from medxfer_lab.domain_shift.exercises.words import percent
 from medxfer_lab.methods.label_shift import correct_log_odds
 
 PATIENTS = ("first", "second", "third")
@@ -41,7 +42,7 @@ def exercise(seed: int) -> Exercise:
     answer = corrected(p, pi, rho)
     mistakes = _mistakes(case)
     shift = float(logit(rho) - logit(pi))
-    ill, well = p * rho / pi, (1 - p) * (1 - rho) / (1 - pi)
+    diseased, well = p * rho / pi, (1 - p) * (1 - rho) / (1 - pi)
     listed = ", ".join(f"{value:g}" for value in case.said)
     output = "log odds (natural logarithm)" if case.in_log_odds else "probabilities of disease"
     return Exercise(
@@ -50,17 +51,17 @@ def exercise(seed: int) -> Exercise:
         objective="Correct a probability for another prevalence",
         kind="number",
         prompt=(
-            f"A network is calibrated at a hospital where {pi:.0%} of the patients have the "
-            f"disease. It moves to one where {rho:.0%} do; the ill look like the ill there, and "
-            "the healthy like the healthy ($p(x|y)$ is kept). Of three patients of the new "
-            f"hospital it says these {output}: {listed}.\n\nWhat are their probabilities of "
-            "disease? Answer with three numbers in this order."
+            f"A network is calibrated at a hospital of prevalence $\\pi$ = {percent(pi)}. It moves "
+            f"to one of prevalence $\\rho$ = {percent(rho)}. The diseased, and the healthy, look "
+            f"as before: $p(x|y)$ is kept. Of three patients at the new hospital it says these "
+            f"{output}: {listed}.\n\nWhat are their probabilities of disease there?\n\nAnswer "
+            "with three numbers (probabilities) in this order."
         ),
         hints=(
-            "An ill patient is met $\\rho/\\pi$ times as often as before. How often is a healthy "
-            "one met, compared with before?",
-            "Weigh $p$ with the first ratio and $1-p$ with the second. The two no longer add up "
-            "to one: divide by their sum.",
+            "A diseased patient is met $\\rho/\\pi$ times as often as before. How often is a "
+            "healthy one met, compared with before?",
+            "Let $p$ be what the network says. Weigh $p$ with the first ratio and $1-p$ with the "
+            "second. The two no longer add up to one: divide by their sum.",
             "Or in log odds: add $\\ln\\frac{\\rho}{1-\\rho} - \\ln\\frac{\\pi}{1-\\pi}$, the "
             "same number for every image, and go back to a probability.",
         ),
@@ -75,7 +76,7 @@ def exercise(seed: int) -> Exercise:
         ),
         right=(
             Variant("shifted log odds", [float(v) for v in answer]),
-            Variant("weighed and divided", ill / (ill + well)),
+            Variant("weighed and divided", diseased / (diseased + well)),
             Variant("tuple, rounded", tuple(round(float(v), 3) for v in answer)),
         ),
         wrong=(
@@ -116,20 +117,24 @@ def _mistakes(case: Case) -> list[Mistake]:
         Mistake(
             "not-renormalised",
             p * rho / pi,
-            "You weighed the ill with ρ/π. The healthy have a weight too, (1 − ρ)/(1 − π), and "
-            "what you have is no probability before you divide by the sum of both.",
+            "You weighed the diseased with $\\rho/\\pi$. The healthy have a weight too, "
+            "$(1-\\rho)/(1-\\pi)$. Only divided by the sum of both is it a probability.",
         ),
         Mistake(
             "healthy-not-weighed",
             expit(logit(p) + np.log(rho / pi)),
-            "You multiplied the odds by ρ/π, the ratio of the *prevalences*. Odds change by the "
-            "ratio of the prevalences' odds: the healthy have become rarer or more common too.",
+            "You multiplied the odds by $\\rho/\\pi$, the ratio of the *prevalences*. Odds change "
+            "by the ratio of the prevalences' *odds*: the share of the healthy has changed too.",
         ),
         Mistake(
             "inverted",
             corrected(p, rho, pi),
-            "This goes the wrong way: from the new hospital to the old. Where the disease is rarer "
-            "the same image must mean less.",
+            "This goes the wrong way, from the new hospital to the old. The disease is "
+            + (
+                "rarer at the new one: every probability must fall."
+                if rho < pi
+                else "more common at the new one: every probability must rise."
+            ),
         ),
         Mistake(
             "odds",
@@ -144,18 +149,18 @@ def _mistakes(case: Case) -> list[Mistake]:
         Mistake(
             "corrected-twice",
             corrected(answer, pi, rho),
-            "The shift of the log odds is counted twice.",
+            "You shifted the log odds twice.",
         ),
         Mistake(
             "old-prior-kept",
             expit(logit(p) + logit(rho)),
-            "You multiplied by the new odds ρ/(1 − ρ), and left the old ones in: the network's "
-            "output holds π/(1 − π) already. Divide it out.",
+            "You multiplied by the new odds, $\\rho/(1-\\rho)$, and left the old ones in: the "
+            "network's output holds $\\pi/(1-\\pi)$ already. Divide it out.",
         ),
         Mistake(
             "log10",
             expit(logit(p) + shift / np.log(10)),
-            "The shift is taken to base 10, the log odds are natural logarithms.",
+            "You took the logarithm of the shift to base 10. Log odds are natural logarithms.",
         ),
         Mistake(
             "added",
@@ -164,5 +169,9 @@ def _mistakes(case: Case) -> list[Mistake]:
             "probabilities can leave the range from 0 to 1.",
         ),
         Mistake("healthy", 1 - answer, "These are the probabilities of being healthy."),
-        Mistake("percent", 100 * answer, "Right, but in per cent: shares from 0 to 1 are asked."),
+        Mistake(
+            "percent",
+            100 * answer,
+            "The size is right, but in per cent: give shares between 0 and 1.",
+        ),
     ]

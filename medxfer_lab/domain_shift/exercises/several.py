@@ -1,8 +1,8 @@
-"""A check of several named numbers that answer one question, each with a check of its own."""
+"""Answers of several named parts, each with a check of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
@@ -23,7 +23,7 @@ def several(checks: Mapping[str, Grade], *, praise: str) -> Grade:
         if parts is None:
             return wrong_type(answer, wanted, f"answer = [{', '.join(names)}]")
         if len(parts) != len(names):
-            return wrong("shape", f"There are {len(parts)} numbers; expected {wanted}.")
+            return wrong("shape", f"You gave {len(parts)}; expected {wanted}.")
         for name, part in zip(names, parts, strict=True):
             found = checks[name](part)
             if not found.correct:
@@ -31,6 +31,18 @@ def several(checks: Mapping[str, Grade], *, praise: str) -> Grade:
         return right(praise)
 
     return grade
+
+
+def named(answer: Any, names: Sequence[str]) -> Mapping | None:
+    """The parts of an answer by name, from a dict of just these names or a list in their order.
+
+    None where the answer is neither.
+    """
+    if isinstance(answer, list | tuple) and len(answer) == len(names):
+        return dict(zip(names, answer, strict=True))
+    if isinstance(answer, Mapping) and set(answer) == set(names):
+        return answer
+    return None
 
 
 def _parts(answer: Any, names: list[str]) -> list[Any] | None:

@@ -11,6 +11,7 @@ import numpy as np
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.values import Mistake, apart, number
 from medxfer_lab.domain_shift.exercises.several import several
+from medxfer_lab.domain_shift.exercises.words import percent
 from medxfer_lab.methods.label_shift import cost_threshold, moved_threshold, predictive_values
 
 NAMES = ("threshold", "predictive_value")
@@ -83,26 +84,26 @@ def exercise(seed: int) -> Exercise:
         objective="Place a threshold by prevalence and costs",
         kind="number",
         prompt=(
-            f"A network was calibrated where {pi:.0%} of the patients had the disease. A screening "
-            f"service, with {TARGET_PREVALENCE:.0%}, takes it over; the ill and the healthy look "
-            f"as before ($p(x|y)$ is kept). A false alarm costs {lost:g} hours of work, a missed "
-            f"patient as much as {missed:g} hours; what is right costs nothing. The service cannot "
-            "change the network's output, only where to cut it.\n\n"
+            f"A network was calibrated at a hospital of prevalence $\\pi$ = {percent(pi)}. A "
+            "screening service takes it over. The prevalence there is $\\rho$ = "
+            f"{percent(TARGET_PREVALENCE)}; the diseased, and the healthy, look as before: "
+            f"$p(x|y)$ is kept. A false alarm costs $c_{{FP}}$ = {lost:g} hours of work, a missed "
+            f"patient as much as $c_{{FN}}$ = {missed:g} hours. Right decisions cost nothing. The "
+            "service cannot change the network's output, only where to cut it.\n\n"
             "- `threshold`: above which of the network's *old* probabilities should it raise the "
             "alarm, to lose as few hours as possible?\n"
-            f"- `predictive_value`: at the best threshold the sensitivity is "
-            f"{sensitivity:.2f} and the specificity {specificity:.2f}. Which share of "
-            "the alarms at the service is true?\n\nAnswer with two numbers in this order, or a "
-            "dict with these keys."
+            f"- `predictive_value`: at the best threshold the sensitivity is {sensitivity:.2f} and "
+            f"the specificity {specificity:.2f}. Which share of the alarms at the service is true?"
+            "\n\nAnswer with two numbers in this order, or a dict with these keys."
         ),
         hints=(
             "First forget the old hospital. A patient has the disease with probability $r$. What "
             "does an alarm cost on average, what does silence? For which $r$ are they equal?",
             "An alarm pays from the odds $r/(1-r) = c_{FP}/c_{FN}$ on. Those are the odds at the "
             "*service*. What did the network say of such a patient, for the old prevalence?",
-            "Under label shift its odds are the service's, times $\\frac{\\pi}{1-\\pi} / "
-            "\\frac{\\rho}{1-\\rho}$. For the alarms: of 10,000 screened, count the true and the "
-            "false ones.",
+            "Under label shift the network's odds are those at the service, times "
+            "$\\frac{\\pi}{1-\\pi} / \\frac{\\rho}{1-\\rho}$. For the predictive value: of 10,000 "
+            "patients screened, count the true and the false alarms.",
         ),
         grade=several(checks, praise=_praise(answer[1], border)),
         right=(
@@ -133,9 +134,10 @@ def exercise(seed: int) -> Exercise:
 
 def _praise(value: float, border: float) -> str:
     return (
-        f"Only {value:.1%} of the alarms are true, and that is no fault of the threshold: a missed "
-        f"patient is so dear that an alarm pays from a probability of {border:.1%} on. Sensitivity "
-        "and specificity came along from the old hospital; the predictive value did not."
+        f"Only {percent(value, 1)} of the alarms are true, and that is no fault of the threshold: "
+        "a missed patient costs so much that an alarm pays from a probability of "
+        f"{percent(border, 1)} on. Sensitivity and specificity at a given score came along from "
+        "the old hospital; the predictive value did not."
     )
 
 
@@ -172,33 +174,33 @@ def _of_threshold(case: Case) -> list[Mistake]:
         Mistake(
             "costs-ignored",
             probability(rarer),
-            "The prior is moved rightly, but this is where ill and healthy are equally probable. A "
-            "missed patient costs more than a false alarm, so act earlier.",
+            "You moved the prior rightly, but this is where disease and health are equally "
+            "probable. A missed patient costs more than a false alarm, so act earlier.",
         ),
         Mistake(
             "prior-ignored",
             probability(cost_odds),
             "This is the right threshold for a probability that holds at the service. The network "
-            "still counts with the old prevalence: its log odds are too high by the same amount "
-            "for everyone, and so must the threshold be.",
+            "still counts with the old prevalence: its log odds are too high, by the same amount "
+            "for everyone. Raise the threshold's log odds by as much.",
         ),
         Mistake(
             "costs-inverted",
             probability(rarer / cost_odds),
             "The costs stand upside down: this hardly ever raises an alarm, as if false alarms "
-            "were the dear ones.",
+            "were the expensive ones.",
         ),
         Mistake(
             "prior-inverted",
             probability(cost_odds / rarer),
-            "The prior is moved the wrong way. The network believes the disease to be more common "
+            "You moved the prior the wrong way. The network believes the disease to be more common "
             "than it is, so what it says is too high, and the threshold on it must rise.",
         ),
         Mistake(
             "prevalence-not-odds",
             probability(cost_odds * pi / TARGET_PREVALENCE),
-            "You used the ratio of the prevalences. Odds change by the ratio of the prior *odds*: "
-            "the healthy have another share too.",
+            "You used the ratio of the *prevalences*. Odds change by the ratio of the prevalences' "
+            "*odds*: the share of the healthy has changed too.",
         ),
         Mistake(
             "odds",
@@ -208,7 +210,7 @@ def _of_threshold(case: Case) -> list[Mistake]:
         Mistake(
             "log-odds",
             float(np.log(cost_odds * rarer)),
-            "These are the right log odds. The threshold on a probability is asked for.",
+            "These are the right log odds. Go back to a probability.",
         ),
         Mistake(
             "old-prevalence",
@@ -225,18 +227,19 @@ def _of_predictive_value(case: Case) -> list[Mistake]:
         Mistake(
             "sensitivity",
             sensitivity,
-            "This is the sensitivity, P(alarm | ill). Turn it round: P(ill | alarm).",
+            "This is the sensitivity, $P(\\text{alarm} \\mid y = 1)$. Turn it round: "
+            "$P(y = 1 \\mid \\text{alarm})$.",
         ),
         Mistake(
             "old-predictive-value",
             float(predictive_values(*case.rates, case.source_prevalence).positive),
-            "This was the share at the old hospital. Sensitivity and specificity are kept under "
+            "This is the share at the old hospital. Sensitivity and specificity are kept under "
             "label shift; the predictive value is not.",
         ),
         Mistake(
             "prevalence-left-out",
             sensitivity / (sensitivity + 1 - specificity),
-            "You left the prevalence out: this holds where half of the patients are ill.",
+            "You left the prevalence out: this holds where half of the patients are diseased.",
         ),
         Mistake(
             "false-alarms",

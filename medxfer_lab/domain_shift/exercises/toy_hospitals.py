@@ -20,7 +20,7 @@ SCANS, DOTS, LABELLED = 4000, 160, 400
 
 @dataclass(frozen=True)
 class Point:
-    """A fifth of the labelled patients: mean score, share of sick, 95 % interval of that share."""
+    """A fifth of the labelled patients: mean score, share of diseased, its 95 % interval."""
 
     score: float
     share: float

@@ -11,6 +11,8 @@ import numpy as np
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
 from medxfer_lab.course.values import Mistake, apart, array, as_array, as_number
+from medxfer_lab.domain_shift.exercises.several import named
+from medxfer_lab.domain_shift.exercises.words import percent
 
 QUANTITIES = ("p(x)", "p(y)", "p(x|y)", "p(y|x)")
 KEYS = ("old", "new", "kept")
@@ -31,7 +33,7 @@ class Clinic:
 def exercise(seed: int) -> Exercise:
     """P(y=1 | bright) on both scanners, and the list of what is kept; the seed draws the tables."""
     clinic = _clinic(seed)
-    (healthy, others), (spared, sick) = clinic.counts
+    (healthy, others), (spared, diseased) = clinic.counts
     old, new = (posterior(clinic.counts, channel) for channel in (clinic.old, clinic.new))
     mistakes = _mistakes(clinic)
     kept = ["p(y)"]
@@ -41,29 +43,31 @@ def exercise(seed: int) -> Exercise:
         objective="Say what a new scanner leaves as it was, and what it does not",
         kind="decision",
         prompt=(
-            f"A hospital {clinic.story}. It goes on to see the same patients: of "
-            f"{clinic.counts.sum()}, {sick} have a lesion and the disease ($y = 1$), {spared} a "
-            f"lesion without the disease, {others} the disease without a lesion, {healthy} "
-            "neither. The label belongs to the patient; scanning does not change it.\n\n"
-            "All that the image says is whether a spot is bright ($x$ = bright) or not, and given "
-            "the lesion it does not depend on the label:\n\n"
-            f"- old scanner: bright in {clinic.old[1]:.0%} of patients with a lesion, and in "
-            f"{clinic.old[0]:.0%} of those without\n"
-            f"- new scanner: bright in {clinic.new[1]:.0%} and {clinic.new[0]:.0%}\n\n"
+            f"A hospital {clinic.story}. Its patients stay the same. Of {clinic.counts.sum()}, "
+            f"{diseased} have a lesion and the disease ($y = 1$), {spared} a lesion without the "
+            f"disease, {others} the disease without a lesion, {healthy} neither. The label belongs "
+            "to the patient: scanning does not change it.\n\n"
+            "The image says one thing only: whether a spot is bright ($x$ = bright) or not. How "
+            "often it is depends on the lesion and not on the label:\n\n"
+            f"- old scanner: bright in {percent(clinic.old[1])} of patients with a lesion, and in "
+            f"{percent(clinic.old[0])} of those without\n"
+            f"- new scanner: bright in {percent(clinic.new[1])} of patients with a lesion, and in "
+            f"{percent(clinic.new[0])} of those without\n\n"
             "Compute $P(y = 1 \\mid x = \\text{bright})$ on both scanners. Then say which of "
-            "`p(x)`, `p(y)`, `p(x|y)`, `p(y|x)` are the same on both: covariate shift keeps "
-            "`p(y|x)`, label shift `p(x|y)`. Answer with a dict of the keys `old`, `new` (numbers) "
-            f"and `kept` (a list), such as `{EXAMPLE[9:]}`."
+            "`p(x)`, `p(y)`, `p(x|y)` and `p(y|x)` are the same on both. (Covariate shift keeps "
+            "`p(y|x)`, label shift keeps `p(x|y)`.)\n\nAnswer with a dict of the keys `old`, "
+            f"`new` (numbers) and `kept` (a list), such as `{EXAMPLE[9:]}`."
         ),
         hints=(
             "Fill in a table for each scanner: how many of the patients have a bright image, and "
             "how many of these have the disease?",
             "With the old scanner, patients with a lesion and the disease give "
-            f"{sick} · {clinic.old[1]:.2f} bright images on average, those with the disease and "
-            f"no lesion {others} · {clinic.old[0]:.2f}. The patients without the disease give the "
-            "rest.",
-            "Each of the four is a number or two that your tables hold. The prevalence needs no "
-            "image at all; the other three do.",
+            f"{diseased} · {clinic.old[1]:.2f} bright images on average, those with the disease "
+            f"and no lesion {others} · {clinic.old[0]:.2f}. The patients without the disease give "
+            "the rest.",
+            "Read the four off your two tables: the share of bright images, of diseased patients, "
+            "of bright images in each class, of diseased patients at each brightness. Which of "
+            "them needs no image at all?",
         ),
         grade=_grade(clinic),
         right=(
@@ -87,9 +91,9 @@ def exercise(seed: int) -> Exercise:
             Wrong("yes or no", "yes", "wrong-type"),
         ),
         solution=(
-            f"On the old scanner $P(y=1 \\mid \\text{{bright}}) = {old:.3f}$, on the new one "
+            f"On the old scanner $P(y = 1 \\mid \\text{{bright}}) = {old:.3f}$, on the new one "
             f"{new:.3f}: `p(y|x)` is not kept, so this is no covariate shift. `p(x|y)` and `p(x)` "
-            "are not kept either: another share of the sick, and of all, is bright. Only the "
+            "are not kept either: another share of the diseased, and of all, is bright. Only the "
             f"prevalence stays, {_prevalence(clinic.counts):.3f}, for it belongs to the patients. "
             "What a lesion means is unchanged. How surely brightness stands for a lesion is not. "
             "So a probability learned on the old images is wrong on the new ones, even where the "
@@ -118,9 +122,9 @@ def _clinic(seed: int) -> Clinic:
     rng = np.random.default_rng([seed, 21])
     while True:
         lesions = 10 * int(rng.integers(20, 46))
-        sick = 10 * round(lesions * rng.uniform(0.6, 0.85) / 10)
+        diseased = 10 * round(lesions * rng.uniform(0.6, 0.85) / 10)
         others = 10 * int(rng.integers(4, 13))
-        counts = np.array([[1000 - lesions - others, others], [lesions - sick, sick]])
+        counts = np.array([[1000 - lesions - others, others], [lesions - diseased, diseased]])
         dull = np.array([rng.choice([0.15, 0.2, 0.25, 0.3]), rng.choice([0.55, 0.6, 0.65, 0.7])])
         keen = np.array([rng.choice([0.02, 0.04, 0.05, 0.08]), rng.choice([0.8, 0.85, 0.9, 0.95])])
         sharper = bool(rng.integers(2))
@@ -145,31 +149,32 @@ def _mistakes(clinic: Clinic) -> list[Mistake]:
         Mistake(
             "upside-down",
             [float(r[1]) for r in rates],
-            "This is P(bright | y = 1): how many of the sick are bright. Asked is the reverse: how "
-            "many of the bright are sick.",
+            "This is $P(\\text{bright} \\mid y = 1)$: how many of the diseased are bright. Asked "
+            "is the reverse: how many of the bright are diseased.",
         ),
         Mistake(
             "prevalence-forgotten",
             [float(r[1] / r.sum()) for r in rates],
-            "You weighed the sick and the healthy alike. There are more of the one than of the "
+            "You weighed the diseased and the healthy alike. There are more of the one than of the "
             "other: multiply by the prevalence, or count patients.",
         ),
         Mistake(
             "lesion-for-image",
             [float(n[1, 1] / n[1].sum())] * 2,
-            "This is P(y = 1 | lesion), which is indeed the same on both. But the image does not "
-            "show the lesion itself: some lesions stay dark, and some bright spots are none.",
+            "This is $P(y = 1 \\mid \\text{lesion})$, which is indeed the same on both. But the "
+            "image does not show the lesion itself: some lesions stay dark, and some bright spots "
+            "are none.",
         ),
         Mistake(
             "joint",
             [float(r[1] * _prevalence(n)) for r in rates],
-            "This is P(y = 1 and bright), a share of all patients. Divide by the share of all "
-            "patients who are bright.",
+            "This is the share of all patients who are bright *and* diseased. Divide by the share "
+            "of all patients who are bright.",
         ),
         Mistake(
             "image-ignored",
             [_prevalence(n)] * 2,
-            "This is the prevalence, P(y = 1), before any image was seen.",
+            "This is the prevalence, $P(y = 1)$, before any image was seen.",
         ),
         Mistake(
             "same-patients",
@@ -192,16 +197,16 @@ _BELIEFS = {
 }
 _SAYS = {
     "covariate-shift": (
-        "The labels belong to the patients, but p(y|x) speaks of images. You found two different "
-        "numbers for P(y = 1 | bright), so p(y|x) is not kept: this is no covariate shift."
+        "The labels belong to the patients, but `p(y|x)` speaks of images. You found two different "
+        "numbers for $P(y = 1 \\mid \\text{bright})$, so it is not kept: no covariate shift."
     ),
     "label-shift": (
-        "p(x|y) says what the sick, and the healthy, look like. Another share of the sick is "
-        "bright on the new scanner, so it is not kept: this is no label shift."
+        "`p(x|y)` says what the diseased, and the healthy, look like. Another share of the "
+        "diseased is bright on the new scanner, so it is not kept: this is no label shift."
     ),
     "image-kept": "The patients are the same, but not the share of bright images: count them.",
     "all-kept": (
-        "That the patients are the same settles p(y), which needs no image. The other three "
+        "That the patients are the same settles `p(y)`, which needs no image. The other three "
         "speak of images: compare each on both scanners. Two numbers of yours differ already."
     ),
     "nothing-kept": (
@@ -228,21 +233,20 @@ def _grade(clinic: Clinic) -> Callable[[Any], Feedback]:
     )
 
     def grade(answer: Any) -> Feedback:
-        if isinstance(answer, list | tuple) and len(answer) == 3:
-            answer = dict(zip(KEYS, answer))
-        if not isinstance(answer, Mapping) or set(answer) != set(KEYS):
+        given = named(answer, KEYS)
+        if given is None:
             return wrong_type(answer, "a dict with the keys old, new, kept", EXAMPLE)
-        found = numbers([_number(answer["old"]), _number(answer["new"])])
+        found = numbers([_number(given["old"]), _number(given["new"])])
         if not found.correct:
-            return _percent(answer, expected) or found
-        kept = _quantities(answer["kept"])
+            return _percent(given, expected) or found
+        kept = _quantities(given["kept"])
         if kept is None:
-            return wrong_type(answer["kept"], f"a list of some of {', '.join(QUANTITIES)}", EXAMPLE)
+            return wrong_type(given["kept"], f"a list of some of {', '.join(QUANTITIES)}", EXAMPLE)
         if kept == {"p(y)"}:
             return right(
-                "Same patients, same labels, and yet p(y|x) moved: noise and contrast change what "
-                "an image tells. This is acquisition shift. It would keep p(y|x) if, image by "
-                "image, a lesion were as probable as before."
+                "Same patients, same labels, and yet `p(y|x)` moved: noise and contrast change "
+                "what an image tells. This is acquisition shift. It would keep `p(y|x)` only if "
+                "every image made a lesion as probable as before."
             )
         belief = _belief(kept)
         return wrong(belief, f"Both numbers are right. {_SAYS[belief]}")
@@ -250,13 +254,13 @@ def _grade(clinic: Clinic) -> Callable[[Any], Feedback]:
     return grade
 
 
-def _percent(answer: Mapping, expected: list[float]) -> Feedback | None:
-    values = as_array([_number(answer[key]) for key in KEYS[:2]])
+def _percent(given: Mapping, expected: list[float]) -> Feedback | None:
+    values = as_array([_number(given[key]) for key in KEYS[:2]])
     if values is None or values.shape != (2,):
         return None
     if not np.allclose(values / 100, expected, rtol=0, atol=0.006):
         return None
-    return wrong("percent", "Right, but in per cent: give shares between 0 and 1.")
+    return wrong("percent", "The size is right, but in per cent: give shares between 0 and 1.")
 
 
 def _number(given: Any) -> Any:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
-from medxfer_lab.course.feedback import Feedback, show, wrong, wrong_type
-from medxfer_lab.course.values import Mistake, Option, apart, letters, number, options_text
+from medxfer_lab.course.feedback import WRONG_TYPE, Feedback, show, wrong, wrong_type
+from medxfer_lab.course.values import Mistake, Option, apart, choice, letters, number, options_text
+from medxfer_lab.domain_shift.exercises.several import named
 from medxfer_lab.domain_shift.theory import minimax_risk
 
 KEYS = ("premise", "step", "conclusion", "labels")
@@ -31,13 +31,16 @@ def exercise(seed: int) -> Exercise:
         objective="Prove what no procedure can do without labels, and what labels buy",
         kind="derivation",
         prompt=(
-            "**Claim.** In two worlds the images of a target hospital are labelled by different "
-            "criteria, $y_1(x)$ and $y_2(x)$ in {0, 1}, which disagree for a share $d$ of its "
-            "patients. Any procedure that sees labelled source data and unlabelled target images "
-            "errs with probability $d/2$ or more in the worse of the two worlds.\n\n"
+            "A target hospital may use your criterion for the disease, or a stricter one. You have "
+            "its images, and no label.\n\n"
+            "**Claim.** In world 1 the target's labels are $y_1(x)$, in world 2 $y_2(x)$, both in "
+            "{0, 1}. They disagree for a share $d$ of its patients. A procedure sees labelled "
+            "source data and unlabelled target images; let $R_1$ and $R_2$ be its probabilities of "
+            "an error at the target in each world. In the worse of two such worlds this is at least "
+            "$d/2$, whatever the procedure.\n\n"
             "**(premise)** Let the two worlds have:\n\n"
             f"{options_text(gaps['premise'])}\n\n"
-            "**(step)** It follows that:\n\n"
+            "**(step)** Then:\n\n"
             f"{options_text(gaps['step'])}\n\n"
             "Take an image on which the worlds disagree. A guess that is right in the one is wrong "
             "in the other, so the probabilities of an error in world 1 and in world 2 add up to 1 "
@@ -45,20 +48,20 @@ def exercise(seed: int) -> Exercise:
             "$R_1 + R_2 \\geq d$.\n\n"
             "**(conclusion)** Therefore:\n\n"
             f"{options_text(gaps['conclusion'])}\n\n"
-            f"**(labels)** Now {k} target patients, drawn at random, are labelled, and $d = {d}$. "
-            "The worlds still look alike as long as none of these patients is one the worlds "
-            "disagree on. Which lower bound on the larger of $R_1$ and $R_2$, for a fresh patient, "
-            "does the same argument give?\n\nAnswer with a dict of three letters and a number, "
+            f"**(labels)** Now let $d = {d}$, and {k} target patients, drawn at random, be "
+            "labelled. The worlds still look alike as long as they agree on all of these patients. "
+            "Which lower bound on the larger of $R_1$ and $R_2$, for a fresh patient, does the "
+            "same argument give?\n\nAnswer with a dict of three letters and a number, "
             f"such as `{EXAMPLE[9:]}`."
         ),
         hints=(
             "The proof wants two worlds that no data at hand can tell apart. What does the "
             "procedure see, and what must therefore be equal?",
-            "A procedure, coins and all, is a map from what it sees to a guess. Equal laws go in, "
-            "equal laws come out, for any number of images. And the larger of two numbers is at "
-            "least their mean.",
-            f"None of the {k} labelled patients helps with probability $(1 - d)^{{{k}}}$. Then "
-            "argue as before about the fresh patient.",
+            "A procedure, coin tosses included, is a map from what it sees to a guess. Equal "
+            "distributions go in, equal distributions come out, for any number of images. And the "
+            "larger of two numbers is at least their mean.",
+            f"With probability $(1 - d)^{{{k}}}$ the worlds agree on all {k} labelled patients. In "
+            "that case, argue as before about the fresh patient.",
         ),
         grade=_grade(gaps, number(bound, mistakes, praise=_PRAISE, rtol=0.01)),
         right=(
@@ -79,10 +82,10 @@ def exercise(seed: int) -> Exercise:
         ),
         solution=(
             f"Premise **{good['premise']}**, step **{good['step']}**, conclusion "
-            f"**{good['conclusion']}**. Everything that the procedure sees has the same law in "
+            f"**{good['conclusion']}**. All that the procedure sees has the same distribution in "
             "both worlds, so it guesses alike in both, and pays in one of them. With $k$ labels it "
-            "still sees the same in both whenever none of the $k$ falls where the worlds disagree, "
-            "with probability $(1-d)^k$; a fresh patient falls there with probability $d$, and the "
+            "still sees the same in both if none of the $k$ patients is one the worlds disagree "
+            "on: with probability $(1-d)^k$. A fresh patient is one with probability $d$, and the "
             f"larger risk is at least half the sum: $d(1-d)^k/2 = {bound:.4f}$ here, where without "
             f"labels it was {d / 2:g}. The bound is attained: toss a coin until one label shows "
             "the world."
@@ -112,7 +115,8 @@ def _mistakes(d: float, k: int) -> list[Mistake]:
         Mistake(
             "half-forgotten",
             d * missed,
-            "This is the bound on the sum R1 + R2. The larger of the two is at least half of it.",
+            "This is the bound on the sum $R_1 + R_2$. The larger of the two is at least half of "
+            "it.",
         ),
         Mistake(
             "fresh-patient-forgotten",
@@ -124,7 +128,7 @@ def _mistakes(d: float, k: int) -> list[Mistake]:
             "labels-ignored",
             d / 2,
             f"This is the bound without labels. With {k} of them, the worlds look alike only if "
-            "none falls where they disagree.",
+            "they agree on all of these patients.",
         ),
         Mistake(
             "hit-for-miss",
@@ -135,7 +139,8 @@ def _mistakes(d: float, k: int) -> list[Mistake]:
         Mistake(
             "one-label-only",
             d * (1 - d) / 2,
-            f"This is the bound with one label. All {k} must miss, independently.",
+            f"This is the bound with one label. All {k} patients, drawn independently, must be "
+            "such that the worlds agree.",
         ),
     ]
 
@@ -151,55 +156,55 @@ def _gaps(seed: int) -> dict[str, list[Option]]:
 
 _PREMISES = [
     Option(
-        "the same source law of images and labels and the same law of target images; only the "
-        "target's labels differ",
+        "the same source data in distribution, and the same distribution of target images; only "
+        "the target's labels differ",
         "",
     ),
     Option(
-        "different source laws, one for each criterion, and the same law of target images",
+        "different source data, one for each criterion, and the same distribution of target images",
         "Different sources break the premise: the labelled source data would then tell which world "
-        "it is. The claim is about worlds that look alike, so the source law must be one.",
+        "it is. The claim is about worlds that look alike, so the source must be the same.",
         "different-sources",
     ),
     Option(
-        "the same source law, and target images that differ as far as the labels do",
-        "If the laws of the target images differ, unlabelled images can tell the worlds apart. The "
-        "worst worlds are those with the same p(x).",
+        "the same source data in distribution, and target images that differ as the labels do",
+        "If the distributions of the target images differ, unlabelled images can tell the worlds "
+        "apart. The worst worlds are those with the same $q(x)$.",
         "different-images",
     ),
     Option(
-        "the same target law of images and labels; only the source's labels differ",
-        "Then there is one right rule for the target, and no disagreement d. The worlds must "
-        "differ where it hurts, in the target's labels.",
+        "the same target images and labels in distribution; only the source's labels differ",
+        "Then there is one right rule for the target, and no disagreement $d$. The worlds must "
+        "differ where it hurts: in the target's labels.",
         "same-target",
     ),
 ]
 _STEPS = [
     Option(
-        "what any procedure sees, its own coins included, has the same law in both worlds; so at "
-        "any image its guess has the same distribution in both",
+        "what any procedure sees, its own coin tosses included, has the same distribution in both "
+        "worlds; so at any image its guess has, too",
         "",
     ),
     Option(
         "a weak procedure guesses alike in both, while one with a strong two-sample test (MMD on "
         "deep features) finds out which world it is in",
-        "A test compares p(x) with q(x), and both are the same in the two worlds: the statistic "
-        "has the same law in both, however strong the test. It can tell that p and q differ, not "
-        "which labels go with q.",
+        "A test compares $p(x)$ with $q(x)$, and both are the same in the two worlds: so is the "
+        "distribution of its statistic, however strong the test. It can tell that $p$ and $q$ "
+        "differ, not which labels go with $q$.",
         "strong-test",
     ),
     Option(
         "as the number of unlabelled target images grows, the guess tends to that of the right "
         "world",
-        "Infinitely many unlabelled images teach q(x) exactly, and q(x) is the same in both "
+        "Infinitely many unlabelled images teach $q(x)$ exactly, and $q(x)$ is the same in both "
         "worlds. Nothing in them tends to either world.",
         "more-unlabelled-images",
     ),
     Option(
         "any deterministic rule guesses the same label in both worlds, and only a randomised rule "
         "can escape",
-        "A rule that tosses coins sees coins of the same law in both worlds, too: its guesses have "
-        "the same distribution. At best it spreads the loss over both; their sum stays.",
+        "A rule that tosses coins tosses the same coins in both worlds: its guesses have the same "
+        "distribution. At best it spreads the errors over both; their sum stays.",
         "randomised-escapes",
     ),
 ]
@@ -213,8 +218,8 @@ _CONCLUSIONS = [
     ),
     Option(
         "the larger of $R_1$ and $R_2$ is at least $d$",
-        "A sum of at least d leaves room for d/2 in each world: a coin where the worlds disagree "
-        "has just that.",
+        "A sum of at least $d$ leaves room for $d/2$ in each world: a coin, tossed where the "
+        "worlds disagree, has just that.",
         "half-lost",
     ),
     Option(
@@ -236,19 +241,17 @@ def _grade(
     """The gaps in the proof's order, then the number: the first that is wrong is answered."""
 
     def grade(answer: Any) -> Feedback:
-        if isinstance(answer, list | tuple) and len(answer) == len(KEYS):
-            answer = dict(zip(KEYS, answer))
-        if not isinstance(answer, Mapping) or set(answer) != set(KEYS):
+        given = named(answer, KEYS)
+        if given is None:
             return wrong_type(answer, f"a dict with the keys {', '.join(KEYS)}", EXAMPLE)
         for key, options in gaps.items():
-            given, known = answer[key], letters(options)
-            text = given.strip(string.punctuation + " ").lower() if isinstance(given, str) else ""
-            if text not in known:
-                return wrong_type(given, f"one of {', '.join(known)} for {show(key)}", EXAMPLE)
-            option = options[known.index(text)]
-            if option.diagnosis:
-                return wrong(option.diagnosis, f"({key}) {option.message}")
-        found = bound(answer["labels"])
+            found = choice(options)(given[key])
+            if found.diagnosis == WRONG_TYPE:
+                wanted = f"one of {', '.join(letters(options))} for {show(key)}"
+                return wrong_type(given[key], wanted, EXAMPLE)
+            if not found.correct:
+                return wrong(found.diagnosis, f"({key}) {found.message}")
+        found = bound(given["labels"])
         return found if found.correct else wrong(found.diagnosis, f"(labels) {found.message}")
 
     return grade

@@ -29,25 +29,27 @@ def exercise(seed: int) -> Exercise:
         objective="Decide which estimate of prevalence can be trusted, and why",
         kind="decision",
         prompt=(
-            f"A network was trained and checked at a hospital where {h.source} % are sick. You "
-            "want the prevalence at another hospital, from its unlabelled scans alone. BBSE counts "
-            "the scans that the network calls positive there, and solves for the prevalence with "
-            "the true- and false-positive rates of the source. EM starts at the source prevalence "
-            "and re-weights the network's probabilities until the prevalence it assumes is the "
-            "mean of what it predicts.\n\nAll samples are so large that chance plays no part. "
-            "Where nothing else is said, p(x|y) is the same at both hospitals, and the "
-            f"probabilities are calibrated at the source. In which situation is which right?\n\n"
-            f"{listed}\n\nAnswer with a dict from letter to `both`, `BBSE`, `EM` or `neither` "
-            "(meaning BBSE only, EM only), or with a list of the six in this order."
+            f"A network was trained and checked at a source hospital of prevalence {h.source} %. "
+            "You want the prevalence of a target hospital, from its unlabelled scans alone. There "
+            "are two ways:\n\n"
+            "- **BBSE** counts the scans that the network calls positive at the target, and solves "
+            "for the prevalence with the source's rates of true and false positives.\n"
+            "- **EM** starts at the source prevalence and re-weights the network's probabilities, "
+            "again and again, until the prevalence it assumes is the mean of what it predicts.\n\n"
+            "Here are six targets. The samples are so large that chance plays no part. Where "
+            "nothing else is said, $p(x|y)$ is the same at both hospitals, and the probabilities "
+            "are calibrated at the source. Which way finds the right prevalence?\n\n"
+            f"{listed}\n\nAnswer with a dict from letter to `both`, `BBSE` (BBSE only), `EM` (EM "
+            "only) or `neither`, or with a list of the six in this order."
         ),
         hints=(
-            "BBSE needs three things: p(x|y) kept, no class in the target that the source lacks, "
-            "and true- and false-positive rates that differ. EM needs p(x|y) kept, no new class, "
-            "and probabilities that are calibrated at the source and differ between patients.",
-            "Ask of each situation first: do the sick, and the healthy, look as they did at the "
-            "source? Where not, stop.",
-            "Next ask of BBSE: would the count of positives change if the prevalence did? And of "
-            "EM: are the probabilities true at the source, and do they say anything?",
+            "Ask of each target first: do the diseased, and the healthy, look as they did at the "
+            "source? Where they do not, stop: neither way can know.",
+            "Both need $p(x|y)$ kept and no class that the source lacks. BBSE also needs rates of "
+            "true and false positives that differ. EM also needs probabilities that are calibrated "
+            "at the source and differ between patients.",
+            "For BBSE: would the count of positives change if the prevalence did? For EM: are the "
+            "probabilities true at the source, and do they say anything?",
         ),
         grade=_grade(posed),
         right=(
@@ -81,8 +83,8 @@ def _grade(posed: list[Situation]) -> Callable[[Any], Feedback]:
         missed = [(k, s) for k, s in zip(LETTERS, posed) if given[LETTERS.index(k)] != s.verdict]
         if not missed:
             return right(
-                "Ask first whether p(x|y) is kept: without it neither helps. Then BBSE needs "
-                "verdicts that tell, and EM probabilities that are true at the source."
+                "Ask first whether $p(x|y)$ is kept: without it neither helps. Then BBSE needs "
+                "verdicts that tell, and EM probabilities that are calibrated and tell."
             )
         letter, situation = missed[0]
         diagnosis, message = situation.slips[given[LETTERS.index(letter)]]
