@@ -36,7 +36,7 @@ def exercise(seed: int) -> Exercise:
             "**Claim.** In world 1 the target's labels are $y_1(x)$, in world 2 $y_2(x)$, both in "
             "{0, 1}. They disagree for a share $d$ of its patients. A procedure sees labelled "
             "source data and unlabelled target images; let $R_1$ and $R_2$ be its probabilities of "
-            "an error at the target in each world. In the worse of two such worlds this is at least "
+            "an error at the target in each world. In the worse of two such worlds it is at least "
             "$d/2$, whatever the procedure.\n\n"
             "**(premise)** Let the two worlds have:\n\n"
             f"{options_text(gaps['premise'])}\n\n"
