@@ -35,12 +35,12 @@ NAME, DATA, VERSION = "retraining", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 3, "n": 80, "pool": 500, "k": 40, "n_test": 500, "steps": 20},
     "quick": {"sets": 2, "n": 250, "pool": 1000, "k": 60, "n_test": 1500, "steps": 150},
-    "full": {"sets": 20, "n": 500, "pool": 1600, "k": 100, "n_test": 6000, "steps": 300},
+    "full": {"sets": 16, "n": 500, "pool": 1600, "k": 100, "n_test": 6000, "steps": 300},
 }
 MODELS = ("statistics", "head", "network")
 COVARIATE = ("select.30", "select_fluid.30", "vendor.90")
 LABEL = ("label.5", "label.80")
-CONCEPT = ("readers.25", "readers.50", "readers.100", "criterion.40")
+CONCEPT = ("readers.50", "readers.100", "criterion.40")
 WEIGHTED_ARMS = ("source", "known_weights", "fitted_weights", "target")
 LABEL_ARMS = ("source", "target")
 CONCEPT_ARMS = ("source", "few", "pooled", "continued", "target")
