@@ -29,7 +29,8 @@ def test_an_unknown_chapter_is_one_line_that_lists_the_known():
     done = medxfer("run", "nowhere")
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        "medxfer: no chapter is called 'nowhere'; the chapters are: bias_variance, reference"
+        "medxfer: no chapter is called 'nowhere'; "
+        "the chapters are: bias_variance, domain_shift, reference"
     )
 
 
