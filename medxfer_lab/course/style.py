@@ -31,6 +31,20 @@ COLOURS: dict[str, str] = {
     "bias": "#E69F00",
     "variance": "#56B4E9",
     "noise": "#999999",
+    "source": "#0072B2",
+    "target": "#D55E00",
+    "deployed": "#000000",
+    "known_prevalence": "#009E73",
+    "bbse": "#E69F00",
+    "em": "#CC79A7",
+    "offset_20": "#56B4E9",
+    "platt_100": "#882255",
+    "oracle": "#7F7F7F",
+    "covariate_shift": "#44AA99",
+    "label_shift": "#999933",
+    "concept_shift": "#AA4499",
+    "known_weights": "#332288",
+    "fitted_weights": "#CC6677",
 }
 
 #: the same keys -> words for labels and legends
@@ -55,6 +69,20 @@ LABELS: dict[str, str] = {
     "bias": "squared bias",
     "variance": "variance",
     "noise": "noise",
+    "source": "source",
+    "target": "target",
+    "deployed": "as deployed",
+    "known_prevalence": "prevalence known",
+    "bbse": "BBSE",
+    "em": "EM",
+    "offset_20": "offset, 20 labels",
+    "platt_100": "Platt, 100 labels",
+    "oracle": "oracle",
+    "covariate_shift": "covariate shift",
+    "label_shift": "label shift",
+    "concept_shift": "concept shift",
+    "known_weights": "known weights",
+    "fitted_weights": "fitted weights",
 }
 
 #: the same keys -> marker, so that a black-and-white print still tells lines apart
@@ -74,6 +102,18 @@ MARKERS: dict[str, str] = {
     "untrained": "x",
     "matched_scales": "+",
     "pixels": "*",
+    "deployed": "o",
+    "known_prevalence": "s",
+    "bbse": "D",
+    "em": "^",
+    "offset_20": "<",
+    "platt_100": "v",
+    "oracle": "x",
+    "covariate_shift": "o",
+    "label_shift": "s",
+    "concept_shift": "^",
+    "known_weights": "o",
+    "fitted_weights": "s",
 }
 
 

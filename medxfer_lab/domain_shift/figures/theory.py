@@ -10,9 +10,10 @@ from scipy.special import expit, logit, ndtri
 
 from medxfer_lab.course import style
 from medxfer_lab.domain_shift import theory
+from medxfer_lab.domain_shift.figures.parts import said
 from medxfer_lab.methods import label_shift
 
-SOURCE, TARGET = "#0072B2", "#D55E00"
+SOURCE, TARGET = style.COLOURS["source"], style.COLOURS["target"]
 #: a calling rate or predictive value -> colour and line style
 RATES = {
     "sensitivity": ("#009E73", "-"),
@@ -69,7 +70,7 @@ def predictive_values(
         ]
         ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1.0, 0.5))
     fig.axes[0].set_ylabel("share")
-    _said(fig, f"theory: Gaussian scores, AUC {auc:g}; one miss costs {miss_cost:g} false alarms")
+    said(fig, f"theory: Gaussian scores, AUC {auc:g}; one miss costs {miss_cost:g} false alarms")
     return fig
 
 
@@ -106,7 +107,7 @@ def weights_and_sample_size(delta: float, spread: float = 1.0) -> Figure:
     finite = np.isfinite(theory.second_moment(delta, spread))
     sizes.set_title(f"100 count as {here:.3g}" if finite else "$E\\,w^2$ is infinite")
     outside = theory.outside_range(100, delta, spread)
-    _said(
+    said(
         fig,
         "theory: two Gaussians; dots are 100 simulated source patients. A target patient lies "
         f"outside the range of 100 source patients with probability {outside:.2f}",
@@ -135,7 +136,7 @@ def two_worlds(disagreement: float, labels: int = 0) -> Figure:
     curve.plot(labels, risk, "o", color="black", ms=8)
     curve.set(xlabel="labelled target patients", ylabel="worst-world error", ylim=(0, 0.52))
     curve.set_title(f"least possible: {risk:.3f}")
-    _said(
+    said(
         fig,
         "theory, simulated patients: circles have no disease, squares have; grey: where the worlds "
         f"disagree; black rims: labelled ({told} of {labels} in the grey)",
@@ -175,7 +176,7 @@ def scanner_posterior(noise_ratio: float, auc: float = 0.89, prevalence: float =
     axes[2].set(xlabel="measurement $x$", ylabel="P(disease | $x$)", ylim=(-0.02, 1.02))
     axes[2].set_title(f"calibration slope {got.calibration_slope:.2f}")
     axes[2].legend(loc="upper left")
-    _said(
+    said(
         fig,
         f"theory: same patients, prevalence {prevalence:.0%}, grey without disease. The old rule "
         f"on the new scanner: excess log loss {got.excess_log_loss:.3f} nats",
@@ -211,7 +212,7 @@ def divergence_bound(shift: float, turned: float = 0.0) -> Figure:
     ax.set(xlim=(-3, 4), ylim=(0, 2), xlabel="threshold $t$: disease above", ylabel="error rate")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.set_title(f"d/2 = {got.divergence / 2:.2f}, $\\lambda$ = {got.joint_error:.2f}")
-    _said(
+    said(
         fig,
         "theory: exact on a grid; dots: the source's best threshold; above 1 a bound says nothing",
     )
@@ -220,8 +221,3 @@ def divergence_bound(shift: float, turned: float = 0.0) -> Figure:
 
 def _density(x: np.ndarray, mean: float, deviation: float) -> np.ndarray:
     return np.exp(-0.5 * ((x - mean) / deviation) ** 2) / (deviation * np.sqrt(2 * np.pi))
-
-
-def _said(fig: Figure, words: str) -> None:
-    """What is theory and what is simulated, in small print below the figure."""
-    fig.supxlabel(words, fontsize=8, color="0.35")
