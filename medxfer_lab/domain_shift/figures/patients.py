@@ -47,7 +47,7 @@ def cast(seed: int = 0, count: int = 5) -> Figure:
             ill = bool(label)
             colour = style.COLOURS["target"] if ill else style.COLOURS["source"]
             lesion = f"{float(volume):.0f} ml" if volume > 0 else "no lesion"
-            _picture(ax, picture, f"{'disease' if ill else 'healthy'}, {lesion}", colour)
+            _picture(ax, picture, f"{'ill' if ill else 'well'}, {lesion}", colour)
         row[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=9)
     said(fig, "simulated FLAIR slices, not for clinical use; ml: volume of the large lesion")
     return fig
@@ -67,7 +67,7 @@ def _target(source: Cohort, name: str, seed: int, count: int) -> tuple[Tensor, T
 
 
 def _picture(ax: Axes, picture: Tensor, title: str, colour: str = "black") -> None:
-    ax.imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1)
+    ax.imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     ax.set_title(title, fontsize=8, fontweight="normal", color=colour, loc="center", pad=2)
     ax.set_xticks([])
     ax.set_yticks([])
@@ -87,7 +87,7 @@ def same_patients(patient: int, scanner: str) -> Figure:
         raise ValueError(f"scanner is {scanner!r}; there are {', '.join(SCANNERS['mri'])}")
     style.apply()
     model, line = _network()
-    fig = plt.figure(num="same patients", figsize=(5.2, 5.2), clear=True)
+    fig = plt.figure(num="same patients", figsize=(4.6, 4.8), clear=True)
     axes = fig.subplots(2, 2)
     for column, name in enumerate(("source", scanner)):
         there = _seen(name)
@@ -97,9 +97,9 @@ def same_patients(patient: int, scanner: str) -> Figure:
             place = "source scanner" if name == "source" else SCANNERS["mri"][scanner]
             _picture(axes[row, column], material.pictures(there)[i],
                      f"{place}\nP(disease) = {p[i]:.2f}")  # fmt: skip
-    for row, words in enumerate(("disease", "healthy")):
+    for row, words in enumerate(("ill", "well")):
         axes[row, 0].set_ylabel(words, fontsize=10, fontweight="bold")
-    said(fig, "simulated, not for clinical use; one network, trained on the source")
+    said(fig, "simulated, not for clinical use; one network, trained on the source scanner")
     return fig
 
 

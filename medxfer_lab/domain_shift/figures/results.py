@@ -67,6 +67,7 @@ def scanners(acquisition: Record) -> Figure:
 
 
 _FEATURES = {"imagenet": "ImageNet features", "pixels": "pixels"}
+_FILLS = ("full", "none")
 
 
 def real(real: Record) -> Figure:
@@ -76,17 +77,16 @@ def real(real: Record) -> Figure:
     and right: rates of positive calls within each class, validation against test.
     """
     style.apply()
-    fig, axes = plt.subplots(1, 3, figsize=(10, 3.3), width_ratios=(1.5, 1, 1))
+    fig, axes = plt.subplots(1, 3, figsize=(10, 3.3), width_ratios=(1.8, 1, 1))
     _estimates(axes[0], real)
     for ax, rate in zip(axes[1:], ("false_positive", "sensitivity"), strict=True):
-        for i, (model, words) in enumerate(_FEATURES.items()):
+        for i, model in enumerate(_FEATURES):
             mean, spread = ends(real.results[model][rate])
             shift = 0.03 * (1 - 2 * i)
-            look = {"color": "0.2", "marker": "o", "fillstyle": "none" if i else "full"}
+            look = {"color": "0.2", "marker": "o", "elinewidth": 1, "fillstyle": _FILLS[i]}
             ax.errorbar([shift, 1 + shift], mean, spread, ls=":" if i else "-", **look)
-            ax.annotate(words, (1.08, mean[1]), fontsize=8.5, va="center")
         ax.set_xticks([0, 1], ["validation", "test"])
-        ax.set_xlim(-0.2, 2.1)
+        ax.set_xlim(-0.3, 1.3)
         ax.set_ylim(-0.02, 1.02)
     axes[1].set_ylabel("share of the healthy called")
     axes[1].set_title("False-positive rate")
@@ -125,6 +125,6 @@ def _estimates(ax: Axes, record: Record) -> None:
     ax.set_title("Estimated without test labels")
     marks = {
         words: {"color": "0.3", "marker": "o", "ls": "none", "fillstyle": fill}
-        for words, fill in zip(_FEATURES.values(), ("full", "none"), strict=True)
+        for words, fill in zip(_FEATURES.values(), _FILLS, strict=True)
     }
     key(ax, marks, loc="lower left")

@@ -88,7 +88,8 @@ def _least_distant(record: Record, shift: str) -> str:
 
 def _beside(ax: Axes, words: str, point: tuple[float, float], left: bool) -> None:
     place = {"xytext": (-7 if left else 14, 0), "ha": "right" if left else "left"}
-    look = {"fontsize": 8, "color": "0.25", "va": "center"}
+    look = {"fontsize": 8, "color": "0.25", "va": "center", "zorder": 1}
+    look["bbox"] = {"fc": "white", "ec": "none", "pad": 0.5}  # the zero line stays behind
     ax.annotate(words, point, textcoords="offset points", **place, **look)
 
 
