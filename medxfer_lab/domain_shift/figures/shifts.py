@@ -47,11 +47,11 @@ def shift_cost(shifts: Record, kind: str = "network") -> Figure:
     """
     style.apply()
     fig, axes = plt.subplots(2, 4, figsize=(10.4, 5.2), sharey=True)
+    axes[0, 0].set_yscale("symlog", linthresh=0.1, linscale=1.5)
     for ax, family in zip(axes.flat, FAMILIES):
         _lines(ax, shifts, kind, family, "excess")
         ax.axhline(0, color="0.6", lw=1, zorder=0)
         ax.set_title(f"{FAMILIES[family][0]}\n{_kept(family)}", fontsize=10)
-    axes[0, 0].set_yscale("symlog", linthresh=0.1, linscale=1.5)
     ticks = [t for t in (-1, -0.1, 0, 0.05, 0.1, 0.3, 1, 3) if _within(t, axes[0, 0].get_ylim())]
     axes[0, 0].set_yticks(ticks, [f"{t:g}" for t in ticks])
     axes[0, 0].minorticks_off()
