@@ -1,6 +1,12 @@
 """Every figure of the chapter: used by text, lab, lecture and explorers alike."""
 
 from medxfer_lab.domain_shift.figures.diagnosis import league, league_confusion
+from medxfer_lab.domain_shift.figures.lab import (
+    lab_against_record,
+    lab_calibration,
+    lab_panels,
+    lab_verdicts,
+)
 from medxfer_lab.domain_shift.figures.patients import cast, same_patients
 from medxfer_lab.domain_shift.figures.prevalence import coverage, prevalence_error
 from medxfer_lab.domain_shift.figures.results import real, scanners
@@ -20,6 +26,10 @@ __all__ = [
     "coverage",
     "divergence_bound",
     "harm",
+    "lab_against_record",
+    "lab_calibration",
+    "lab_panels",
+    "lab_verdicts",
     "league",
     "league_confusion",
     "old_knowledge",

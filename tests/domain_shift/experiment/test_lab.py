@@ -11,7 +11,8 @@ import torch
 from scipy.special import expit, logit
 
 from medxfer_lab import metrics
-from medxfer_lab.domain_shift.experiment import lab, league, shifts
+from medxfer_lab.domain_shift import figures
+from medxfer_lab.domain_shift.experiment import lab, league, mystery, shifts
 from medxfer_lab.domain_shift.experiment import material as m
 from medxfer_lab.domain_shift.experiment.assess import Scores, recalibrated
 from medxfer_lab.domain_shift.experiment.models import look, train
@@ -133,43 +134,45 @@ def test_examination_is_the_league_s(number, monkeypatch):
     """On the league's own pair, with its network, the same findings."""
     made = lab.deploy(small().drawn, small().held, steps=4)
     monkeypatch.setattr(league, "deployed", lambda *_: made)
-    row = league.pair_job(number, n=60, labels=lab.TOLD, n_train=0, steps=0)["measured"]
+    row = league.pair_job(number, n=60, labels=mystery.TOLD, n_train=0, steps=0)["measured"]
     seed = 7_000_000 + 10 * number
     target, _ = league.target_hospital(KINDS[number], 60, seed + 5)
-    found = lab.examine(made, lab.Pair(m.draw(60, seed), target), seed)
+    found = mystery.examine(made, mystery.Pair(m.draw(60, seed), target), seed)
     assert found == league.findings(row)
-    assert lab.diagnoses(found)[0] in lab.report(found, labels=False)
-    assert "labels fit" in lab.report(found) and "labels fit" not in lab.report(found, labels=False)
+    assert mystery.diagnoses(found)[0] in mystery.report(found, labels=False)
+    assert "labels fit" in mystery.report(found) and "labels fit" not in mystery.report(
+        found, labels=False
+    )
 
 
 def test_alarms_keep_their_size_and_grow_with_labels(gaussian):
     """Calibrated: 5 % of 400 choices, four binomial standard errors. Turned round: nearly all."""
     right = gaussian(20_000, 1 / 3, np.random.default_rng(6))
     cohort = replace(small().held, labels=torch.from_numpy(right.y))
-    sizes = lab.alarms(Oracle(right.z), cohort, (10, 40), repeats=400)
+    sizes = mystery.alarms(Oracle(right.z), cohort, (10, 40), repeats=400)
     assert all(abs(share - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 400) for share in sizes.values())
-    wrong = lab.alarms(Oracle(-right.z), cohort, (2, 40), repeats=100)
+    wrong = mystery.alarms(Oracle(-right.z), cohort, (2, 40), repeats=100)
     assert wrong[40] > 0.95 > wrong[2]
 
 
 def test_a_mystery_keeps_its_secret_and_its_number():
-    seen = lab.mystery(2, n=40)
+    seen = mystery.hospital(2, n=40)
     assert len(seen.source) == len(seen.target) == 40
-    told = seen.target.labels[: lab.TOLD]
-    assert set(told.tolist()) <= {0.0, 1.0} and seen.target.labels[lab.TOLD :].isnan().all()
+    told = seen.target.labels[: mystery.TOLD]
+    assert set(told.tolist()) <= {0.0, 1.0} and seen.target.labels[mystery.TOLD :].isnan().all()
     for part in ("masks", "burden", "patients", "scanner", "eta"):
         assert getattr(seen.target, part) is None
     assert seen.target.scanners == ()
-    again = lab.mystery(2, n=40)
+    again = mystery.hospital(2, n=40)
     assert torch.equal(seen.target.images, again.target.images)
-    assert not torch.equal(seen.target.images[:5], lab.mystery(3, n=40).target.images[:5])
+    assert not torch.equal(seen.target.images[:5], mystery.hospital(3, n=40).target.images[:5])
 
 
 def test_every_six_numbers_hold_each_kind_in_an_order_of_their_own(monkeypatch):
     monkeypatch.setattr(league, "target_hospital", lambda kind, n, seed: (None, str(seed)))
-    lab._target.cache_clear()
-    said = [lab.reveal(number, n=1) for number in range(1, 25)]
-    lab._target.cache_clear()
+    mystery._target.cache_clear()
+    said = [mystery.reveal(number, n=1) for number in range(1, 25)]
+    mystery._target.cache_clear()
     kinds = [next(k for k in KINDS if f": {k} (" in line) for line in said]
     blocks = [kinds[i : i + 6] for i in range(0, 24, 6)]
     assert all(sorted(block) == sorted(KINDS) for block in blocks)
@@ -182,7 +185,7 @@ def test_every_six_numbers_hold_each_kind_in_an_order_of_their_own(monkeypatch):
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "one"])
 def test_a_hospital_needs_a_number(number):
     with pytest.raises(ValueError, match="numbered 1, 2, 3"):
-        lab.mystery(number)
+        mystery.hospital(number)
 
 
 def test_figures_draw_what_they_were_given(gaussian, as_record):
@@ -190,21 +193,21 @@ def test_figures_draw_what_they_were_given(gaussian, as_record):
 
     test = gaussian(200, 0.3, np.random.default_rng(7))
     one = lab.Correction(0.3, 0.3, 0.3, test.z)
-    fig = lab.calibration({"here": ({"deployed": one}, test), "there": ({"em": one}, test)})
+    fig = figures.lab_calibration({"here": ({"deployed": one}, test), "there": ({"em": one}, test)})
     x, y = fig.axes[0].containers[0].lines[0].get_data()
     order = np.argsort(test.z)
     assert np.allclose(y, [test.y[g].mean() for g in np.split(order, 5)])
     assert np.allclose(x, [expit(test.z[g]).mean() for g in np.split(order, 5)])
 
     turned = Scores(-test.z, test.y)
-    fig = lab.verdicts({"same": (test, test), "turned": (test, turned)})
+    fig = figures.lab_verdicts({"same": (test, test), "turned": (test, turned)})
     assert "0% of verdicts" in fig.axes[0].get_title("left")
     assert f"AUC {metrics.auc(-test.z, test.y):.2f}" in fig.axes[1].get_title("left")
 
     leaf = {"log_loss": {"mean": 0.4, "low": 0.3, "high": 0.5}}
     cells = {str(s): {"deployed": leaf, "known_prevalence": leaf} for s in (5, 80)}
     dots = {5: {"deployed": [0.6, 0.7], "known_prevalence": [0.1]}}
-    fig = lab.against_record(as_record(shifts, {}, {"network": {"label": cells}}), dots)
+    fig = figures.lab_against_record(as_record(shifts, {}, {"network": {"label": cells}}), dots)
     drawn = [line.get_data() for line in fig.axes[0].lines]
     assert any(list(x) == [5, 80] and list(y) == [0.4, 0.4] for x, y in drawn)
     assert any(list(x) == [5, 5] and list(y) == [0.6, 0.7] for x, y in drawn)
@@ -215,11 +218,11 @@ def test_panels_show_the_told_labels_alone():
     import matplotlib.pyplot as plt
 
     network = lab.deploy(small().drawn, small().held, steps=4)
-    seen = lab.mystery(2, n=40)
-    fig = lab.panels(network, seen)
+    seen = mystery.hospital(2, n=40)
+    fig = figures.lab_panels(network, seen)
     points = fig.axes[1].containers[0].lines[0].get_data()[1]
     assert len(points) == 4
-    assert np.isclose(points.mean(), float(seen.target.labels[: lab.TOLD].mean()))
+    assert np.isclose(points.mean(), float(seen.target.labels[: mystery.TOLD].mean()))
     assert len(fig.axes[2].lines[1].get_xdata()) == 40
     plt.close("all")
 
