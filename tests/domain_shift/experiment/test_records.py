@@ -1,0 +1,226 @@
+"""What keeps a record current is re-running: sampled jobs of every committed record.
+
+Each repeats a job of the record's own parameters, from the patients up, and compares within a
+tolerance that other processors must meet:
+
+- heads are convex problems: their log loss differs by the features' last bits only, .005; an AUC
+  (retraining) by .005 too.
+- networks: 300 steps of Adam amplify the last bits until two machines hold visibly different
+  networks. The log loss of one condition may differ by .05, the median over conditions by .01. An
+  overconfident network under an extreme shift is off by more at a stroke of ill luck: one condition
+  in ten may. AUC (retraining): .05, median .01.
+- the eight-number model: as heads.
+- league: statistics of the images are exact; what hangs on the network (prevalence by BBSE) within
+  .03; a p-value by permutation may move by a few of 199 draws.
+- prevalence: the scores come from one network; estimates of one repetition of 300 patients within
+  .03, hard decisions within .04 (patients change sides).
+- real: heads: .005; p-values as in the league.
+"""
+
+from __future__ import annotations
+
+from statistics import median
+
+import numpy as np
+import pytest
+
+from medxfer_lab.course.record import Record, every_record
+from medxfer_lab.domain_shift import experiment
+from medxfer_lab.domain_shift.experiment import (
+    EXPERIMENTS,
+    acquisition,
+    league,
+    prevalence,
+    real,
+    retraining,
+    shifts,
+)
+from medxfer_lab.domain_shift.experiment import conditions as c
+
+RECORDS = every_record("domain_shift")
+Pairs = dict[str, tuple[float, float]]
+
+
+def full(name: str) -> Record:
+    """The one full record of an experiment."""
+    found = [r for r in RECORDS if r.experiment == name and r.preset == "full"]
+    assert len(found) == 1, f"{len(found)} full records of {name}: run `medxfer run domain_shift`"
+    return found[0]
+
+
+def needs_data() -> None:
+    if not real.available():
+        pytest.skip("MEDXFER_DATA names no folder with pneumoniamnist.npz")
+
+
+def gaps(pairs: Pairs) -> dict[str, float]:
+    assert pairs
+    return {name: abs(then - now) for name, (then, now) in pairs.items()}
+
+
+def agree(found: dict[str, float], kind: str) -> None:
+    """Heads and lines to .005; networks to .05, all but one in ten, and .01 in the median."""
+    values = [gap for name, gap in found.items() if name.startswith(f"{kind}.")]
+    assert values, kind
+    if kind != "network":
+        assert max(values) <= 0.005, max(found, key=found.get)
+    else:
+        assert np.mean(np.array(values) <= 0.05) >= 0.9, found
+        assert median(values) <= 0.01, found
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_has_its_record(name):
+    full(name)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_fingerprint_is_that_of_the_parameters_weights_data_and_versions(name):
+    record, module = full(name), EXPERIMENTS[name]
+    if module is real:
+        needs_data()
+    expected = experiment.LABORATORY.fingerprint(module, record.parameters, record.data)
+    assert record.fingerprint == expected, "the record is stale: run `medxfer run` again"
+    preset = dict(module.PRESETS[record.preset])
+    assert record.parameters == preset | ({"data": record.data} if module is real else {})
+    assert record.version == module.VERSION and record.wall_s > 0
+
+
+@pytest.mark.slow
+def test_shifts(monkeypatch):
+    """Networks, without the two hospitals of another burden, which are drawn by themselves."""
+    record = full("shifts")
+    monkeypatch.setattr(shifts, "MODELS", ("network",))
+    monkeypatch.setattr(c, "BURDEN_NAMES", ())
+    found = gaps(shifts.recheck(record, 4))
+    assert len(found) == len(c.NAMES)
+    agree(found, "network")
+
+
+@pytest.mark.slow
+def test_retraining():
+    record = full("retraining")
+    found = gaps(retraining.recheck(record, 3))
+    assert len(found) == len(retraining.MODELS) * len(retraining.CONDITIONS)
+    for kind in retraining.MODELS:
+        agree(found, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", acquisition.TARGETS)
+def test_acquisition(modality, monkeypatch):
+    """The control and one new scanner, networks alone: every other one costs ten seconds."""
+    record = full("acquisition")
+    monkeypatch.setattr(acquisition, "MODELS", {modality: ("network",)})
+    new = {"mri": "t1", "ct": "sharp_kernel"}[modality]
+    scanners = {name: acquisition.TARGETS[modality][name] for name in ("again", new)}
+    monkeypatch.setattr(acquisition, "TARGETS", {modality: scanners})
+    found = gaps(acquisition.recheck(record, modality, 2))
+    assert len(found) == 2 and max(found.values()) <= 0.05, found
+
+
+@pytest.mark.slow
+def test_prevalence():
+    """One network for all; a target that keeps p(x | y) and one that does not."""
+    record = full("prevalence")
+    for target, rho in (("kept", 20), ("vendor", 50)):
+        found = gaps(prevalence.recheck(record, target, rho))
+        assert set(found) == set(prevalence.ESTIMATORS)
+        for name, gap in found.items():
+            assert gap <= (0.04 if name in ("count", "bbse_hard") else 0.03), (target, name, gap)
+
+
+@pytest.mark.slow
+def test_league():
+    """A pair under label shift and one on a new scanner, both by the same network."""
+    record = full("league")
+    kinds, first = record.results["kinds"], record.parameters["first"]
+    for number in (first + kinds.index("label"), first + kinds.index("acquisition")):
+        found = gaps(league.recheck(record, number))
+        assert set(found) == set(league.MEASURED)
+        for name in ("prevalence", "target_prevalence"):
+            assert found[name] <= 1e-5, name
+        for name in ("bbse", "mixture_prevalence"):
+            assert found[name] <= 0.03, name
+        assert found["domain_auc"] <= 0.01
+        # a permutation p-value of 199 draws, from scores that moved a little
+        assert found["images_p"] <= 0.1 and found["mixture_p"] <= 0.15, found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", real.MODELS)
+def test_real(model):
+    needs_data()
+    found = gaps(real.recheck(full("real"), model))
+    assert found.pop("family_p") <= 0.05
+    assert max(found.values()) <= 0.005, found
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_intervals_hold_their_estimates(name):
+    """Every leaf with low and high: low <= mean <= high; counts are those that were run."""
+    record, seen = full(name), 0
+    sets = record.parameters.get("sets")
+
+    def walk(value, where: str) -> None:
+        nonlocal seen
+        if isinstance(value, dict) and {"mean", "low", "high"} <= value.keys():
+            ends = [value[key] for key in ("low", "mean", "high")]
+            assert ends == sorted(ends), f"{where}: {ends}"
+            seen += 1
+            if sets and "n" in value:
+                assert value["n"] == sets, where
+        if isinstance(value, dict):
+            for key, item in value.items():
+                walk(item, f"{where}.{key}")
+        elif isinstance(value, list):
+            for i, item in enumerate(value):
+                walk(item, f"{where}.{i}")
+
+    walk({k: v for k, v in record.results.items() if k != "choices"}, record.name)
+    assert seen >= 6
+
+
+def cells(value: dict, key: str):
+    """Every dict below that holds ``key``."""
+    if isinstance(value, dict):
+        if key in value:
+            yield value
+        for item in value.values():
+            yield from cells(item, key)
+
+
+@pytest.mark.parametrize(
+    ("name", "listed", "mean"),
+    [
+        ("shifts", "log_loss_sets", ("deployed", "log_loss")),
+        ("acquisition", "log_loss_sets", ("deployed", "log_loss")),
+        ("retraining", "auc_sets", ("source", "auc")),
+        ("retraining", "harm_sets", ("harm",)),
+    ],
+)
+def test_means_are_those_of_the_sets_listed(name, listed, mean):
+    record = full(name)
+    checked = 0
+    for cell in cells(record.results, listed):
+        leaf = cell
+        for key in mean:
+            leaf = leaf[key]
+        assert len(cell[listed]) == record.parameters["sets"]
+        assert np.mean(cell[listed]) == pytest.approx(leaf["mean"], abs=1e-5)
+        checked += 1
+    assert checked >= 8
+
+
+def test_the_league_s_numbers_follow_from_its_rows():
+    """Accuracy of the rules that learn nothing, anew from the measurements that are kept."""
+    record = full("league")
+    rows, kinds = np.array(record.results["rows"]), np.array(record.results["kinds"])
+    assert len(rows) == record.parameters["pairs"] and set(kinds) == set(league.KINDS)
+    tree = [league.diagnose_labelled(league.findings(row)) for row in rows]
+    found = record.results["labelled"]["tree"]["accuracy"]["mean"]
+    assert np.mean(np.array(tree) == kinds) == pytest.approx(found, abs=1 / len(rows))
+    blind = np.array([league.diagnose_unlabelled(league.findings(row)) for row in rows])
+    truth = np.array([league.merged(kind) for kind in kinds])
+    found = record.results["unlabelled"]["tree"]["accuracy"]["mean"]
+    assert np.mean(blind == truth) == pytest.approx(found, abs=1 / len(rows))
