@@ -1,8 +1,11 @@
 """What the text's section on the language of domains claims, and how a record decides it.
 
 Margins were committed before the full run (see the date of each claim, and this file's history);
-later commits may mend a bug in reading a record, never move a margin. Before them came only looks
-at single networks and the league's pairs of other seeds, in small presets.
+later commits may mend a bug in reading a record, never move a margin. Before them came looks at
+single networks, at the league's pairs of other seeds, and at the coverage of BBSE and EM on
+Gaussian scores when `methods.label_shift` was written. A review after the first three records and
+before the rest made three readings stricter: all pairs of shifts in "most benign", the league's
+rival with labels, and a model of both scanners beside the claim on new scanners.
 
 Effects are written so that 0 means none and positive favours the claim. Intervals are 95 %, over
 independent training sets (with calibration and target samples, the start and the order of
@@ -49,16 +52,16 @@ BENIGN_MARGIN = 0.02
 
 
 def decide_benign(found: Records) -> Verdict:
-    """Least harm of label and concept shift minus most harm of covariate shift, same sets."""
+    """Harm of label and of concept shift minus harm of covariate shift, same sets; every pair."""
     results = found["retraining.simulated"].results
     rows = {}
     for kind in KINDS:
-        cells = results[kind]
-        worst = max((cells[f][s] for f, s in COVARIATE), key=lambda c: c["harm"]["mean"])
-        others = [cells[f][s] for f, s in (("label", "80"), ("readers", "100"))]
-        least = min(others, key=lambda c: c["harm"]["mean"])
-        pairs = [b - a for a, b in zip(worst["harm_sets"], least["harm_sets"], strict=True)]
-        rows[kind] = _paired(pairs)
+        for family, strength in (("label", "80"), ("readers", "100")):
+            for other, much in COVARIATE:
+                first = results[kind][other][much]["harm_sets"]
+                second = results[kind][family][strength]["harm_sets"]
+                pairs = [b - a for a, b in zip(first, second, strict=True)]
+                rows[f"{kind}, {family} {strength} over {other} {much}"] = _paired(pairs)
     return _all(rows, BENIGN_MARGIN, "nats")
 
 
@@ -167,6 +170,19 @@ def decide_scanner(found: Records) -> Verdict:
     return _all(rows, 0.0, "nats below the bound")
 
 
+def decide_common_rule(found: Records) -> Verdict:
+    """.02 nats minus the excess of one network trained on both scanners' pictures."""
+    results = found["acquisition.simulated"].results
+    rows = {
+        f"network, {name}": _row(
+            results[modality]["network"][name]["common_excess"], -1, SCANNER_BOUND
+        )
+        for modality, names in NEW_SCANNERS.items()
+        for name in names
+    }
+    return _all(rows, 0.0, "nats below the bound")
+
+
 REWEIGHT_MARGIN = 0.01
 
 
@@ -236,8 +252,8 @@ def decide_league_unlabelled(found: Records) -> Verdict:
 
 
 def decide_league_labelled(found: Records) -> Verdict:
-    """The same for six kinds of shift apart, with 20 target labels."""
-    leaf = found["league.simulated"].results["labelled"]["tree_minus_any_shift"]
+    """The same for six kinds apart; the rival also asks whether 20 labels fit the model."""
+    leaf = found["league.simulated"].results["labelled"]["tree_minus_alarm_and_labels"]
     return _all({"20 labels": _row(leaf)}, LEAGUE_MARGIN, "accuracy")
 
 
@@ -248,10 +264,10 @@ CLAIMS: tuple[Claim, ...] = (
         "covariate_benign",
         "Covariate shift is the most benign form of shift.",
         SECTION,
-        "Log loss of the deployed model minus that of a model with as many target labels (harm). "
-        "Least harm of label shift to 80 % and of the other readers, minus most harm of the three "
-        "strongest covariate shifts, all of total variation near one half: at least .02 nats; "
-        "network and head.",
+        "Log loss of the deployed model minus that of a model of 500 target patients, recalibrated "
+        "in full (harm). Harm of label shift to 80 % and of the other readers, nothing corrected, "
+        "minus harm of each of the three strongest covariate shifts, total variation .4 to .6: at "
+        "least .02 nats; network and head.",
         BENIGN_MARGIN,
         COMMITTED,
         decide_benign,
@@ -260,8 +276,9 @@ CLAIMS: tuple[Claim, ...] = (
         "covariate_rule_unchanged",
         "Under covariate shift the ideal rule is the same in both domains.",
         SECTION,
-        "A model with as many target labels knows at most .02 nats more (log loss, both "
-        "recalibrated in full) than the source's, under the three strongest covariate shifts.",
+        "True by construction; measured is whether it can be learnt: a model of 500 target "
+        "patients knows at most .02 nats more (log loss, both recalibrated in full) than the "
+        "source's, under the three strongest covariate shifts.",
         0.0,
         COMMITTED,
         decide_rule_unchanged,
@@ -316,6 +333,15 @@ CLAIMS: tuple[Claim, ...] = (
         0.0,
         COMMITTED,
         decide_scanner,
+    ),
+    Claim(
+        "scanner_common_rule",
+        "One rule can serve the old and the new scanner.",
+        "this course's question, added by a review before the run",
+        "The same for one network trained on the pictures of both scanners: at most .02 nats.",
+        0.0,
+        COMMITTED,
+        decide_common_rule,
     ),
     Claim(
         "scanner_weights",
@@ -378,9 +404,10 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "league_labelled",
-        "With 20 target labels the six kinds can be told apart.",
+        "With 20 target labels more can be said than alarm and calibration say.",
         OURS,
-        "The same for all six kinds, 20 target labels: at least .15.",
+        "The same for all six kinds apart, 20 target labels, against the alarm together with a "
+        "test whether the labels fit the deployed model: at least .15.",
         LEAGUE_MARGIN,
         COMMITTED,
         decide_league_labelled,

@@ -29,6 +29,7 @@ from medxfer_lab.domain_shift.theory.diagnosis import (
     ANSWERS,
     KINDS,
     Findings,
+    alarm_and_labels,
     any_shift,
     diagnose_labelled,
     diagnose_unlabelled,
@@ -249,8 +250,12 @@ def labelled_league(rows: np.ndarray, kinds: np.ndarray) -> dict:
     guess = {"same images": "none", "other patients": "covariate"}
     alarm = np.array([guess[any_shift(findings(row))] for row in rows])
     columns = [i for i, key in enumerate(MEASURED) if key != "target_prevalence"]
-    rules = {"tree": tree, "any_shift": alarm, "forest": forest(rows[:, columns], kinds)}
-    return _league(rules, kinds, KINDS)
+    both = np.array([alarm_and_labels(findings(row)) for row in rows])
+    rules = {"tree": tree, "any_shift": alarm, "alarm_and_labels": both}
+    rules["forest"] = forest(rows[:, columns], kinds)
+    out = _league(rules, kinds, KINDS)
+    lead = (tree == kinds).astype(float) - (both == kinds)
+    return out | {"tree_minus_alarm_and_labels": metrics.mean_interval(lead).record()}
 
 
 def forest(x: np.ndarray, truth: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -24,6 +24,7 @@ from medxfer_lab.domain_shift.experiment.assess import sigmoid
 from medxfer_lab.domain_shift.experiment.models import look, train
 from medxfer_lab.methods.calibration import Calibration, fit_calibration
 from medxfer_lab.methods.label_shift import black_box_shift_estimate, em_prevalence
+from medxfer_lab.methods.shift_tests import mixture_family_test
 
 NAME, DATA, VERSION = "prevalence", "simulated", 1
 PRESETS = {
@@ -46,6 +47,7 @@ ESTIMATORS = (
     "em_wrong_start",
 )
 LARGE_ML = 40.0
+FAMILY_REPETITIONS = 200
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,18 @@ def repetitions_job(
 _population = population
 
 
+def family_job(target: str, prevalence: int, n: int, m: int, population: int, steps: int) -> dict:
+    """p-values of the mixture-family test on the network's log odds alone: would it have warned?"""
+    world = _population(population, steps)
+    rng = np.random.default_rng((43, TARGETS.index(target), prevalence))
+    p = []
+    for i in range(FAMILY_REPETITIONS):
+        z, y = sample(world, "kept", world.prevalence, n, rng)
+        seen, _ = sample(world, target, prevalence / 100, m, rng)
+        p.append(mixture_family_test(z, y, seen, seed=i).p_value)
+    return {"p": np.array(p)}
+
+
 def run(parameters: dict, runner) -> dict:
     """Coverage, bias, root mean square error and width, by target, estimator and prevalence."""
     jobs = [
@@ -144,6 +158,20 @@ def run(parameters: dict, runner) -> dict:
             rows = done[f"{target}-{rho:02d}"]["rows"]
             for e, name in enumerate(ESTIMATORS):
                 out[target][name][str(rho)] = _cell(rows[:, e], rho / 100)
+    shared = {key: parameters[key] for key in ("n", "m", "population", "steps")}
+    warned = runner(
+        [
+            Job(f"family-{target}-{rho:02d}", {"target": target, "prevalence": rho, **shared})
+            for target in TARGETS
+            for rho in PREVALENCES
+        ],
+        family_job,
+    )
+    for target in TARGETS:
+        out[target]["warned"] = {
+            str(rho): metrics.rejection_rate(warned[f"family-{target}-{rho:02d}"]["p"]).record()
+            for rho in PREVALENCES
+        }
     return out
 
 

@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from medxfer_lab import metrics
 from medxfer_lab.domain_shift.experiment import material as m
 from medxfer_lab.imaging import Cohort
+from medxfer_lab.methods.calibration import Calibration
 from medxfer_lab.methods.importance import density_ratio
 
 #: log odds of the domain beyond this are cut, and it is said how many: weights of e^7 and more
@@ -46,3 +47,13 @@ def fitted_weights(source: Cohort, target: Cohort, seed: int, folds: int = 5) ->
     w = density_ratio(limited, len(parts[0]), len(parts[1]))
     auc = float(metrics.auc(z, domain))
     return FittedWeights(w / w.mean(), auc, float((limited != ours).mean()))
+
+
+def weighted_calibration(
+    log_odds: np.ndarray, labels: np.ndarray, weights: np.ndarray
+) -> Calibration:
+    """Slope and intercept on weighted patients: calibrated for the target, as far as weights lead
+    there. (Calibrated on the plain source, a weighted model would be pushed back to it.)"""
+    model = LogisticRegression(C=1e4, tol=1e-8, max_iter=5_000)
+    model.fit(log_odds[:, None], labels, weights / weights.mean())
+    return Calibration(float(model.coef_[0, 0]), float(model.intercept_[0]))

@@ -76,3 +76,12 @@ def diagnose_labelled(found: Findings) -> str:
 def any_shift(found: Findings) -> str:
     """The rule to beat: a test of p(x); if it rejects, the answer that is right most often."""
     return "same images" if found.images_p > ALPHA else "other patients"
+
+
+def alarm_and_labels(found: Findings) -> str:
+    """The rule to beat with labels: the alarm, and whether the labels fit the model as deployed."""
+    if found.deployed_p is None:
+        raise ValueError("findings hold no labels; use any_shift, or label some patients")
+    if found.images_p <= ALPHA:
+        return "covariate"
+    return "none" if found.deployed_p > ALPHA else "concept"
