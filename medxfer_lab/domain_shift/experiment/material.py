@@ -77,6 +77,12 @@ def fixed_features(n: int, seed: int, hospital: Hospital = HOSPITAL) -> Tensor:
     return standardise(nets.cached_features(imagenet(), shown))
 
 
+@lru_cache(maxsize=2)
+def fixed_statistics(n: int, seed: int, hospital: Hospital = HOSPITAL) -> Tensor:
+    """:func:`statistics` of a fixed cohort."""
+    return statistics(fixed_cohort(n, seed, hospital))
+
+
 def features(cohort: Cohort) -> Tensor:
     """Standardised ImageNet features (n, 1280) of patients who are met once."""
     return standardise(nets.features(imagenet(), pictures(cohort)))

@@ -42,13 +42,20 @@ class Model:
         """Log odds of patients who are met once."""
         return self.fitted(look(self.kind, cohort))
 
-    def on_fixed(self, n: int, seed: int, hospital: Hospital = m.HOSPITAL) -> np.ndarray:
-        """Log odds of a cohort that all jobs share."""
-        if self.kind == "head":
-            return self.fitted(m.fixed_features(n, seed, hospital))
-        if self.kind == "network":
-            return self.fitted(m.fixed_pictures(n, seed, hospital))
-        return self(m.fixed_cohort(n, seed, hospital))
+    def on_fixed(
+        self,
+        n: int,
+        seed: int,
+        hospital: Hospital = m.HOSPITAL,
+        index: Tensor | slice = slice(None),
+    ) -> np.ndarray:
+        """Log odds of a cohort that all jobs share, or of its patients at ``index``."""
+        shown = {
+            "head": m.fixed_features,
+            "network": m.fixed_pictures,
+            "statistics": m.fixed_statistics,
+        }[self.kind](n, seed, hospital)
+        return self.fitted(shown[index])
 
 
 def look(kind: str, cohort: Cohort) -> Tensor:

@@ -118,7 +118,7 @@ def arms_of(name: str) -> tuple[str, ...]:
 def deployed_loss(model: Model, line: Calibration, name: str, n_test: int) -> float:
     """Log loss of the source's model, calibrated on the source, on the target's test patients."""
     test = test_target(name, n_test)
-    z, y = model.on_fixed(n_test, m.TEST_SEED)[test.index], test.labels.numpy()
+    z, y = model.on_fixed(n_test, m.TEST_SEED, index=test.index), test.labels.numpy()
     half = len(y) // 2
     return float(metrics.log_loss(line.apply(z[half:]), y[half:]))
 
@@ -152,7 +152,7 @@ def _weights(
 def scored(model: Model, name: str, n_test: int) -> list[float]:
     """AUC and refined log loss on the target's test patients."""
     test = test_target(name, n_test)
-    z, y = model.on_fixed(n_test, m.TEST_SEED)[test.index], test.labels.numpy()
+    z, y = model.on_fixed(n_test, m.TEST_SEED, index=test.index), test.labels.numpy()
     half = len(y) // 2
     refined = recalibrated(Scores(z[:half], y[:half])).apply(z[half:])
     return [float(metrics.auc(z[half:], y[half:])), float(metrics.log_loss(refined, y[half:]))]
