@@ -38,7 +38,7 @@ NAME, DATA, VERSION = "retraining", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 3, "n": 80, "pool": 500, "k": 40, "n_test": 500, "steps": 20},
     "quick": {"sets": 2, "n": 250, "pool": 1000, "k": 60, "n_test": 1500, "steps": 150},
-    "full": {"sets": 16, "n": 500, "pool": 1700, "k": 100, "n_test": 6000, "steps": 300},
+    "full": {"sets": 12, "n": 500, "pool": 1700, "k": 100, "n_test": 6000, "steps": 300},
 }
 MODELS = ("statistics", "head", "network")
 COVARIATE = ("select.30", "select_fluid.30", "vendor.90")
