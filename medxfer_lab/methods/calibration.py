@@ -11,7 +11,8 @@ Three kinds, by what is free:
 - "offset": the intercept alone; what a change of prevalence asks for under label shift.
 
 Each maximises the Bernoulli likelihood, which is concave in (slope, intercept). With a free
-intercept the mean calibrated probability of the fitted patients *is* their share of diseased: that
+intercept (and labels not smoothed) the mean calibrated probability of the fitted patients *is*
+their share of diseased: that
 share is the `start` of `label_shift.em_prevalence`. A temperature has no such equation.
 """
 

@@ -5,8 +5,9 @@ disagree on an interval or outside one, so the H-delta-H divergence is
 
     d = 2 sup over intervals I of |P_p(I) - P_q(I)|,
 
-in [0, 2]; **convention**: with the factor 2, as in Definition 3 of Ben-David, Blitzer, Crammer,
-Kulesza, Pereira and Vaughan, Machine Learning 79 (2010) 151-175. With D = F_p - F_q the sup is
+in [0, 2]; **convention**: with the factor 2 of Definition 1 (H-divergence), for the class of
+symmetric differences of Definition 3, of Ben-David, Blitzer, Crammer, Kulesza, Pereira and
+Vaughan, Machine Learning 79 (2010) 151-175. With D = F_p - F_q the sup is
 max D - min D, Kuiper's statistic. Their Theorem 2, in the population:
 
     risk_q(h) <= risk_p(h) + d/2 + lambda    for every h in H,

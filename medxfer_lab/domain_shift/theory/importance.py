@@ -28,7 +28,7 @@ from medxfer_lab._checks import finite_array, number, whole
 class Parted:
     """What weighting gives when the supports part by `gap` (see `parted_supports`).
 
-    limit: what the weighted mean converges to. truth: E_q f. unseen: target share without source.
+    limit: what the unnormalised weighted mean converges to; the normalised one: limit/(1 - gap). truth: E_q f. unseen: target share without source.
     effective_share: n_eff/n computed from the weights, which knows nothing of the unseen share.
     """
 
@@ -82,7 +82,8 @@ def weighted_mean_variance(
         (E_p w^2 E_r f^2 - mu^2)/n,    mu = E_q f,
         r = N(2 delta/(2 - spread^2), spread^2/(2 - spread^2)), the law proportional to q^2/p.
 
-    The patients that decide the variance live at 2 delta, *beyond* the target. With `normalise`
+    The patients that decide the variance live around the mean of r (2 delta at spread 1), *beyond*
+    the target. With `normalise`
     (sum w f/sum w, biased by O(1/n)) the leading term E_p w^2 E_r (f - mu)^2/n. A constant shows
     the difference: unbiased weighting estimates the number 1 with variance (E w^2 - 1)/n.
 

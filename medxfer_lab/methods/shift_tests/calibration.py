@@ -30,6 +30,9 @@ def calibration_test(
     drawing the labels anew. Unlike a likelihood ratio it fits nothing, so ten labels that the
     scores separate, or ten of one class, are no special case.
 
+    Exact for log odds that are given. Log odds that were themselves calibrated or corrected on a
+    finite sample carry that sample's error, which the p-value leaves out.
+
     Null: the source model's p(y | x) holds in the target *as this score sees it*. Rejection may be
     label shift (test `correct_log_odds(z, ...)` next), concept shift, or a model that was never
     calibrated. No rejection with few labels says little: see the power before you trust it.
