@@ -28,7 +28,8 @@ from medxfer_lab._checks import finite_array, number, whole
 class Parted:
     """What weighting gives when the supports part by `gap` (see `parted_supports`).
 
-    limit: what the unnormalised weighted mean converges to; the normalised one: limit/(1 - gap). truth: E_q f. unseen: target share without source.
+    limit: what the unnormalised weighted mean converges to; the normalised one: limit/(1 - gap).
+    truth: E_q f. unseen: target share without source.
     effective_share: n_eff/n computed from the weights, which knows nothing of the unseen share.
     """
 
