@@ -48,10 +48,10 @@ def drawn_from_the_ward(ward, monkeypatch):
         return ward.take(torch.from_numpy(order[:n]))
 
     monkeypatch.setattr(m, "draw", draw)
-    for cached in (m.fixed_cohort, m.fixed_pictures, m.fixed_features):
+    for cached in (m.fixed_cohort, m.fixed_pictures, m.fixed_features, m.fixed_statistics):
         cached.cache_clear()
     yield draw
-    for cached in (m.fixed_cohort, m.fixed_pictures, m.fixed_features):
+    for cached in (m.fixed_cohort, m.fixed_pictures, m.fixed_features, m.fixed_statistics):
         cached.cache_clear()
 
 

@@ -12,6 +12,7 @@ from medxfer_lab.domain_shift.experiment import acquisition as a
 from medxfer_lab.domain_shift.experiment import material as m
 from medxfer_lab.domain_shift.experiment import models
 from medxfer_lab.domain_shift.experiment.assess import Scores, recalibrated
+from medxfer_lab.domain_shift.experiment.ratio import fitted_weights, weighted_calibration
 
 SMALL = {"n": 40, "sample": 40, "n_test": 60, "steps": 2}
 SETTINGS = {"head": {"strength": 0.3}, "network": {"learning_rate": 1e-3}}
@@ -58,6 +59,7 @@ def small(monkeypatch):
     monkeypatch.setattr(a, "TARGETS", {"mri": scanners})
 
 
+@pytest.mark.slow
 def test_run_record_and_recheck(small, runner, as_record, tmp_path):
     kept: dict[str, dict] = {}
 
@@ -76,6 +78,8 @@ def test_run_record_and_recheck(small, runner, as_record, tmp_path):
             assert cell[key]["mean"] == pytest.approx(column[key].mean())
         left = column["weighted_excess"] - column["log_loss_target"]
         assert cell["weighted_excess"]["mean"] == pytest.approx(left.mean())
+        common = column["common_excess"] - column["log_loss_target"]
+        assert cell["common_excess"]["mean"] == pytest.approx(common.mean())
         gain = column["excess"] - left
         assert cell["weighting_gain"]["mean"] == pytest.approx(gain.mean())
     # the source's own scanner twice: no domain to be told from another
@@ -95,7 +99,7 @@ def test_a_set_by_hand(small):
     everyone = a.admitted(80, seed, "mri")
     drawn, held = everyone.take(torch.arange(40)), everyone.take(torch.arange(40, 80))
     t1 = a.TARGETS["mri"]["t1"]
-    drawn_there, held_there = (a.rescan(part, t1, seed + 1) for part in (drawn, held))
+    drawn_there, held_there = (a.rescan(part, t1, seed + 100_000) for part in (drawn, held))
     train = [m.pictures(x) for x in (drawn, drawn_there)]
     source, native = (
         models.train("network", x, drawn.labels, SETTINGS["network"], k, 2) for x in train
@@ -113,6 +117,16 @@ def test_a_set_by_hand(small):
         "excess": log_loss(truth[30:], p[30:]) - log_loss(truth[30:], q[30:]),
         "posterior_gap": np.abs(p - q).mean(),
     }
+    both = torch.cat(train), torch.cat([drawn.labels] * 2)
+    common = models.train("network", *both, SETTINGS["network"], k, 2)
+    line = recalibrated(Scores(common(held_there), y))
+    # the record's excess is this loss minus the native model's
+    expected["common_excess"] = log_loss(truth[30:], expit(line.apply(common(on_t1)))[30:])
+    visitors = a.rescan(a.admitted(40, seed + 5_000, "mri"), t1, seed + 100_000)
+    weights, held_weights = (fitted_weights(x, visitors, k).known for x in (drawn, held))
+    weighted = models.train("network", train[0], drawn.labels, SETTINGS["network"], k, 2, weights)
+    line = weighted_calibration(weighted(held), y, held_weights)
+    expected["weighted_excess"] = log_loss(truth[30:], expit(line.apply(weighted(on_t1)))[30:])
     column = dict(zip(a.EXTRA, found))
     for name, value in expected.items():
         assert column[name] == pytest.approx(value, abs=1e-3), name

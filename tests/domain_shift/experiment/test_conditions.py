@@ -17,7 +17,7 @@ from medxfer_lab.domain_shift.experiment import conditions as c
 from medxfer_lab.domain_shift.experiment import material as m
 from medxfer_lab.imaging.draw import draw_patients
 
-SEEDS = 300
+SEEDS = 200
 COVARIATE = [name for name in c.NAMES if c.KEEPS[c.family(name)] == "p(y|x)"]
 
 
@@ -35,23 +35,32 @@ def kept(pool):
     return of
 
 
-def chances(pool: c.Pool, name: str) -> np.ndarray:
-    """What the condition says of every patient, from the images or the scanner, by hand."""
-    kind, value = c.family(name), c.strength(name)
-    if kind == "vendor":
-        ratio = np.array([(1 - value) / 0.7, value / 0.3])
-        return (ratio / ratio.max())[pool.cohort.scanner]
-    measure = c.MEASURES[c.MEASURED[kind]]
-    a, here = (measure(x.images).numpy() for x in (m.draw(800, m.SCALE_SEED), pool.cohort))
-    # the lower of the two middle values, as torch has it
-    steep = 4 * (here - np.sort(a)[399]) / a.std(ddof=1, dtype=float)
-    steep = steep if kind == "select_fluid" else -steep
-    return 1 / value + (1 - 1 / value) / (1 + np.exp(-steep))
+@pytest.fixture(scope="module")
+def chances(pool):
+    """name -> what it says of every patient, from the images or the scanner, by hand: (n,)."""
+
+    @cache
+    def measured(measure: str) -> tuple[np.ndarray, np.ndarray]:
+        cohorts = m.draw(800, m.SCALE_SEED), pool.cohort
+        return tuple(c.MEASURES[measure](cohort.images).numpy() for cohort in cohorts)
+
+    def of(name: str) -> np.ndarray:
+        kind, value = c.family(name), c.strength(name)
+        if kind == "vendor":
+            ratio = np.array([(1 - value) / 0.7, value / 0.3])
+            return (ratio / ratio.max())[pool.cohort.scanner]
+        a, here = measured(c.MEASURED[kind])
+        # the lower of the two middle values, as torch has it
+        steep = 4 * (here - np.sort(a)[399]) / a.std(ddof=1, dtype=float)
+        steep = steep if kind == "select_fluid" else -steep
+        return 1 / value + (1 - 1 / value) / (1 + np.exp(-steep))
+
+    return of
 
 
 @pytest.mark.parametrize("name", COVARIATE)
-def test_each_patient_is_kept_with_the_stated_chance(pool, kept, name):
-    s = chances(pool, name)
+def test_each_patient_is_kept_with_the_stated_chance(kept, chances, name):
+    s = chances(name)
     counts = kept(name).sum(0)
     sure = s >= 1
     assert (counts[sure] == SEEDS).all()
@@ -63,10 +72,10 @@ def test_each_patient_is_kept_with_the_stated_chance(pool, kept, name):
 
 
 @pytest.mark.parametrize("name", COVARIATE)
-def test_known_weights_times_source_is_the_target(pool, kept, name):
+def test_known_weights_times_source_is_the_target(pool, kept, chances, name):
     """Mean of a statistic over the target = weighted mean over the source: label, burden, image."""
     cohort = pool.cohort
-    w, s = c.known_weights(cohort, name), chances(pool, name)
+    w, s = c.known_weights(cohort, name), chances(name)
     assert w.mean() == pytest.approx(1) and (w > 0).all()
     np.testing.assert_allclose(w, s / s.mean(), rtol=1e-5)
     rows = kept(name)

@@ -254,6 +254,9 @@ def test_tree_on_hand_made_findings(few_trees):
     assert labelled["chance"] == pytest.approx(1 / 6) and labelled["constant"] == pytest.approx(
         1 / 6
     )
+    # the rival with labels also knows concept shift
+    assert labelled["alarm_and_labels"]["accuracy"]["mean"] == pytest.approx(30 / 60)
+    assert labelled["tree_minus_alarm_and_labels"]["mean"] == pytest.approx(30 / 60)
     assert unlabelled["any_shift"]["accuracy"]["mean"] == pytest.approx(40 / 60)
     assert unlabelled["constant"] == pytest.approx(1 / 3) and unlabelled["chance"] == 0.25
     assert unlabelled["answers"] == list(ANSWERS) and labelled["answers"] == list(KINDS)

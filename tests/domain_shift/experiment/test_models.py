@@ -77,6 +77,9 @@ def test_a_fixed_cohort_is_scored_as_any_other(kind, few, drawn_from_the_ward):
         model.on_fixed(20, 3), model(m.draw(20, 3)), atol=2e-3 if kind == "head" else 1e-5
     )
     assert (model.network is not None) == (kind == "network")
+    some = torch.tensor([3, 11, 4])
+    part = model.on_fixed(20, 3, index=some)
+    np.testing.assert_allclose(part, model.on_fixed(20, 3)[some], atol=1e-4)
 
 
 def network(cohort, seed, steps=3, rate=1e-3, weights=None):

@@ -90,6 +90,15 @@ def test_where_it_is_kept_estimates_are_right_and_where_not_they_are_not(world, 
     assert abs(means["kept"]) < 4 and means["vendor"] > 8 and means["spectrum"] > 3
 
 
+def test_the_family_test_warns_where_the_family_is_left(world, monkeypatch):
+    """40 repetitions: at its level where p(z | y) is kept, nearly always where all scores moved."""
+    monkeypatch.setattr(e, "_population", lambda size, steps: world)
+    monkeypatch.setattr(e, "FAMILY_REPETITIONS", 40)
+    kept, moved = (e.family_job(t, 5, 200, 200, 0, 0)["p"] for t in ("kept", "vendor"))
+    assert (kept <= 0.05).sum() <= stats.binom.ppf(0.9999, 40, 0.05)
+    assert (moved <= 0.05).mean() > (kept <= 0.05).mean() + 0.2
+
+
 def test_every_estimate_lies_in_its_interval(world, monkeypatch):
     monkeypatch.setattr(e, "_population", lambda size, steps: world)
     for target, rho in (("kept", 2), ("vendor", 80)):
@@ -128,7 +137,11 @@ def test_jobs_repeat_and_the_first_repetition_stands_for_itself(world, monkeypat
 
 def test_run_record_and_recheck(world, runner, as_record, monkeypatch, tmp_path):
     monkeypatch.setattr(e, "_population", lambda size, steps: world)
+    monkeypatch.setattr(e, "FAMILY_REPETITIONS", 3)
     results = e.run(PARAMETERS, runner)
+    shared = {key: PARAMETERS[key] for key in ("n", "m", "population", "steps")}
+    p = e.family_job("vendor", 50, **shared)["p"]
+    assert results["vendor"]["warned"]["50"]["mean"] == pytest.approx((p <= 0.05).mean())
     rows = e.repetitions_job("spectrum", 80, **PARAMETERS)["rows"]
     for i, name in enumerate(e.ESTIMATORS):
         cell = results["spectrum"][name]["80"]

@@ -11,6 +11,7 @@ from scipy import stats
 
 from medxfer_lab.domain_shift.experiment import conditions as c
 from medxfer_lab.domain_shift.experiment import ratio
+from medxfer_lab.methods.calibration import fit_calibration
 
 
 @pytest.fixture
@@ -63,6 +64,16 @@ def test_domains_that_part_are_cut_and_it_is_said(cohorts):
     assert np.ptp(np.log(found.known)) <= 2 * ratio.LARGEST_LOG_ODDS + 1e-9
     few = ratio.fitted_weights(cohorts(100, 0.0, 0), cohorts(80, 60.0, 1), 0)
     assert few.domain_auc == 1 and few.cut == 0  # so the AUC must be read beside the weights
+
+
+def test_weighted_calibration_counts_patients(gaussian):
+    """A weight of k is the patient k times; the likelihood is, nearly, without a penalty."""
+    rng = np.random.default_rng(3)
+    drawn, times = gaussian(400, 0.4, rng), rng.integers(0, 5, 400)
+    found = ratio.weighted_calibration(drawn.z, drawn.y, times.astype(float))
+    expected = fit_calibration(np.repeat(drawn.z, times), np.repeat(drawn.y, times))
+    assert found.slope == pytest.approx(expected.slope, abs=2e-3)
+    assert found.intercept == pytest.approx(expected.intercept, abs=2e-3)
 
 
 def test_seed_sets_the_folds(cohorts):

@@ -190,6 +190,12 @@ def cells(value: dict, key: str):
             yield from cells(item, key)
 
 
+def test_prevalence_says_how_often_the_family_test_warned():
+    cells = full("prevalence").results
+    for target in prevalence.TARGETS:
+        assert set(cells[target]["warned"]) == {str(rho) for rho in prevalence.PREVALENCES}
+
+
 @pytest.mark.parametrize(
     ("name", "listed", "mean"),
     [

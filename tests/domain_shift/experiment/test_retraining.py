@@ -14,11 +14,12 @@ from medxfer_lab.domain_shift.experiment import material as m
 from medxfer_lab.domain_shift.experiment import models, shifts
 from medxfer_lab.domain_shift.experiment import retraining as r
 from medxfer_lab.domain_shift.experiment.assess import Scores, recalibrated, sigmoid
-from medxfer_lab.domain_shift.experiment.ratio import fitted_weights
+from medxfer_lab.domain_shift.experiment.ratio import fitted_weights, weighted_calibration
 
-PARAMETERS = {"sets": 2, "n": 40, "pool": 250, "k": 20, "n_test": 400, "steps": 2}
+PARAMETERS = {"sets": 2, "n": 40, "pool": 150, "k": 20, "n_test": 400, "steps": 2}
 SHARED = {key: PARAMETERS[key] for key in ("n", "pool", "k", "n_test", "steps")}
 SETTINGS = {"head": {"strength": 0.3}, "network": {"learning_rate": 1e-3}}
+FEW = {"head": {"strength": 1.0}, "network": {"learning_rate": 4e-3}}
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def one_of_each(monkeypatch):
     few = ("select_fluid.30",), ("label.80",), ("readers.100",)
     for name, value in zip(("COVARIATE", "LABEL", "CONCEPT"), few):
         monkeypatch.setattr(r, name, value)
-    monkeypatch.setattr(r, "CONDITIONS", sum(few, ()))
+    monkeypatch.setattr(r, "CONDITIONS", ("none", *sum(few, ())))
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def world(drawn_from_the_ward):
         cached.cache_clear()
 
 
-def test_run_record_and_recheck(world, one_of_each, runner, as_record, tmp_path):
+@pytest.mark.slow
+def test_run_record_and_recheck(world, one_of_each, runner, as_record, monkeypatch, tmp_path):
+    monkeypatch.setattr(r, "MODELS", ("statistics", "network"))
     kept: dict[str, dict] = {}
 
     def watching(jobs, function):
@@ -50,7 +53,7 @@ def test_run_record_and_recheck(world, one_of_each, runner, as_record, tmp_path)
     for kind in r.MODELS:
         for name in r.CONDITIONS:
             family, _, strength = name.partition(".")
-            cell, arms = results[kind][family][strength], r.arms_of(name)
+            cell, arms = results[kind][family][strength or "0"], r.arms_of(name)
             rows = np.stack([kept[f"set-00{k}"][f"{kind}.{name}"] for k in range(2)])
             assert rows.shape == (2, len(arms), 2)
             for i, arm in enumerate(arms):
@@ -65,6 +68,11 @@ def test_run_record_and_recheck(world, one_of_each, runner, as_record, tmp_path)
             harm = [float(kept[f"set-00{k}"][f"harm.{kind}.{name}"]) for k in range(2)]
             np.testing.assert_allclose(cell["harm_sets"], harm, atol=6e-6)
             assert cell["harm"]["mean"] == pytest.approx(np.mean(harm))
+            if name in r.COVARIATE:
+                rows = np.stack([kept[f"set-00{k}"][f"calibrated.{kind}.{name}"] for k in range(2)])
+                gain = cell["known_weights"]["calibrated_gain"]["mean"]
+                assert gain == pytest.approx((rows[:, 0] - rows[:, 1]).mean())
+                assert cell["source"]["calibrated_gain"]["mean"] == 0
     for name in r.COVARIATE:
         family, _, strength = name.partition(".")
         shares = [kept[f"set-00{k}"][f"weights.{name}"][0] for k in range(2)]
@@ -73,7 +81,7 @@ def test_run_record_and_recheck(world, one_of_each, runner, as_record, tmp_path)
         )
     record = as_record(r, PARAMETERS, results)
     assert type(record).load(record.save(tmp_path / "retraining.simulated.cpu.json")) == record
-    pairs = r.recheck(record, 1, ("head", "statistics"))
+    pairs = r.recheck(record, 1, r.MODELS)
     assert len(pairs) == 2 * len(r.CONDITIONS)
     for name, (then, now) in pairs.items():
         assert now == pytest.approx(then, abs=2e-3), name  # a swap of two of some 80 patients
@@ -99,16 +107,17 @@ def auc_and_refined(model, name: str) -> list[float]:
     return [roc_auc_score(y[half:], z[half:]), log_loss(y[half:], p)]
 
 
+@pytest.mark.slow
 def test_every_arm_of_a_set_by_hand(world, one_of_each, monkeypatch):
     """Networks: plain, weighted, on target labels, on few, on both, on from the source's."""
     monkeypatch.setattr(r, "MODELS", ("network",))
     k, p = 1, PARAMETERS
-    found = r.training_job(k, **SHARED, settings=SETTINGS)
+    found = r.training_job(k, **SHARED, settings=SETTINGS, settings_few=FEW)
     drawn, held, others = parts_of_set(k)
     shown = m.pictures(drawn)
 
-    def trained(x, y, weights=None):
-        return models.train("network", x, y, SETTINGS["network"], k, p["steps"], weights)
+    def trained(x, y, weights=None, settings=SETTINGS):
+        return models.train("network", x, y, settings["network"], k, p["steps"], weights)
 
     source = trained(shown, drawn.labels)
     for name in r.CONDITIONS:
@@ -120,12 +129,18 @@ def test_every_arm_of_a_set_by_hand(world, one_of_each, monkeypatch):
             fitted = fitted_weights(drawn, others.take(there.index), k).known
             arms |= {"known_weights": trained(shown, drawn.labels, known)}
             arms |= {"fitted_weights": trained(shown, drawn.labels, fitted)}
+            w = c.known_weights(held, name)
+            line = weighted_calibration(arms["known_weights"](held), held.labels.numpy(), w)
+            z, labels = scores(arms["known_weights"], name)
+            half = len(labels) // 2
+            loss = log_loss(labels[half:], sigmoid(line.apply(z[half:])))
+            assert found[f"calibrated.network.{name}"][1] == pytest.approx(loss, abs=1e-3)
         elif name in r.CONCEPT:
             few = x[: p["k"]], y[: p["k"]]
-            arms |= {"few": trained(*few)}
+            arms |= {"few": trained(*few, settings=FEW)}
             both = torch.cat([shown, few[0]]), torch.cat([drawn.labels, few[1]])
             arms |= {"pooled": trained(*both)}
-            arms |= {"continued": models.go_on(source, *few, SETTINGS["network"], k, p["steps"])}
+            arms |= {"continued": models.go_on(source, *few, FEW["network"], k, p["steps"])}
         assert set(arms) == set(r.arms_of(name))
         for row, arm in zip(found[f"network.{name}"], r.arms_of(name)):
             np.testing.assert_allclose(row, auc_and_refined(arms[arm], name), atol=2e-3)
@@ -149,6 +164,7 @@ def test_total_variation_by_its_definition(world):
     """1/2 sum |p - q| over what the shift changes: the label, the scanner, s(x), moved labels."""
     n = 400
     fixed = m.draw(n, m.TEST_SEED)
+    assert r.total_variation("none", n) == 0
     for rho in (5, 80):
         p = np.array([1 - fixed.prevalence, fixed.prevalence])
         q = np.array([1 - rho / 100, rho / 100])
@@ -175,10 +191,10 @@ def test_refined_forgives_calibration_and_deployed_loss_does_not(world):
         def __init__(self, gain, shift):
             self.gain, self.shift = gain, shift
 
-        def on_fixed(self, n, seed):
+        def on_fixed(self, n, seed, index=slice(None)):
             burden = np.log1p(m.fixed_cohort(n, seed).burden.numpy().astype(float))
             noise = np.random.default_rng(0).standard_normal(n)
-            return self.gain * (burden - 2 + noise) + self.shift
+            return (self.gain * (burden - 2 + noise) + self.shift)[index]
 
     there = shifts.test_target("label.60", 400)
     half = len(there.labels) // 2
@@ -215,4 +231,5 @@ def test_put():
     nested: dict = {}
     r.put(nested, "label.5", {"a": 1})
     r.put(nested, "label.80", {"a": 2})
-    assert nested == {"label": {"5": {"a": 1}, "80": {"a": 2}}}
+    r.put(nested, "none", {"a": 3})
+    assert nested == {"label": {"5": {"a": 1}, "80": {"a": 2}}, "none": {"0": {"a": 3}}}

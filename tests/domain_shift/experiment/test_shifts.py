@@ -37,6 +37,7 @@ def done(world, runner):
     return shifts.run(PARAMETERS, watching), kept
 
 
+@pytest.mark.slow
 def test_run_record_and_recheck(done, as_record, tmp_path):
     """One run serves them all: settings, cells, the record's trip to disk, the repeated set."""
     results, jobs = done
@@ -63,37 +64,38 @@ def test_run_record_and_recheck(done, as_record, tmp_path):
         assert now == pytest.approx(then, abs=1e-4), name
 
 
-@pytest.mark.parametrize("name", ["label.60", "select.10", "readers.50", "burden.80"])
-def test_a_set_by_hand(world, name):
+def test_a_set_by_hand(world, monkeypatch):
     """Who trains, who calibrates, whose labels the sample has, on whom it is tested."""
     k, p = 1, PARAMETERS
-    settings = {"head": {"strength": 0.3}, "network": {"learning_rate": 1e-3}}
+    monkeypatch.setattr(shifts, "MODELS", ("network",))
+    settings = {"network": {"learning_rate": 1e-3}}
     found = shifts.training_job(k, **SHARED, settings=settings)
     everyone = m.draw(2 * p["n"] + p["pool"], m.TRAINING_SEED + k)
     drawn, held = everyone.take(torch.arange(40)), everyone.take(torch.arange(40, 80))
     others = everyone.take(torch.arange(80, 280))
     model = models.train("network", m.pictures(drawn), drawn.labels, {"learning_rate": 1e-3}, k, 2)
-    if name == "burden.80":
-        hospital = c.burden_hospital(name)
-        sample = m.draw(p["sample"], 2 * m.TRAINING_SEED + k, hospital)
-        test = m.draw(p["n_test"] // 2, m.TEST_SEED + 1, hospital)
-    else:
-        fixed = m.draw(p["n_test"], m.TEST_SEED)
-        chosen = c.target(c.Pool(others), name, k)
-        there = c.target(c.Pool(fixed), name, m.TEST_SEED)
-        cut = chosen.index[: p["sample"]]
-        sample, test = others.take(cut), fixed.take(there.index)
-        sample = Scores(model(sample), chosen.labels[: p["sample"]].numpy())
-        test = Scores(model(test), there.labels.numpy())
-    by_hand = [
-        part if isinstance(part, Scores) else Scores(model(part), part.labels.numpy())
-        for part in (held, sample, test)
-    ]
-    expected = assess(*by_hand)
-    np.testing.assert_allclose(found[f"measured.network.{name}"], expected.measured, atol=1e-3)
-    np.testing.assert_allclose(
-        found[f"numbers.network.{name}"][:2], expected.arrays("")["numbers."][:2]
-    )
+    for name in ("label.60", "select.10", "readers.50", "burden.80"):
+        if name == "burden.80":
+            hospital = c.burden_hospital(name)
+            sample = m.draw(p["sample"], 2 * m.TRAINING_SEED + k, hospital)
+            test = m.draw(p["n_test"] // 2, m.TEST_SEED + 1, hospital)
+        else:
+            fixed = m.draw(p["n_test"], m.TEST_SEED)
+            chosen = c.target(c.Pool(others), name, k)
+            there = c.target(c.Pool(fixed), name, m.TEST_SEED)
+            cut = chosen.index[: p["sample"]]
+            sample, test = others.take(cut), fixed.take(there.index)
+            sample = Scores(model(sample), chosen.labels[: p["sample"]].numpy())
+            test = Scores(model(test), there.labels.numpy())
+        by_hand = [
+            part if isinstance(part, Scores) else Scores(model(part), part.labels.numpy())
+            for part in (held, sample, test)
+        ]
+        expected = assess(*by_hand)
+        np.testing.assert_allclose(found[f"measured.network.{name}"], expected.measured, atol=1e-3)
+        np.testing.assert_allclose(
+            found[f"numbers.network.{name}"][:2], expected.arrays("")["numbers."][:2]
+        )
 
 
 def test_test_patients_are_the_same_for_every_set_and_halves_are_alike(world):

@@ -81,6 +81,19 @@ def test_the_tree_raises_no_fewer_alarms_than_the_rule_to_beat(found):
     assert d.any_shift(found) in ANSWERS
 
 
+@given(FOUND)
+def test_the_rival_with_labels_adds_them_to_the_alarm_alone(found):
+    said = d.alarm_and_labels(found)
+    assert (said == "covariate") == (d.any_shift(found) != "same images")
+    if said != "covariate":
+        assert said == ("none" if found.deployed_p > d.ALPHA else "concept")
+
+
+def test_the_rival_asks_for_labels():
+    with pytest.raises(ValueError, match="hold no labels; use any_shift, or label some"):
+        d.alarm_and_labels(Findings(NOT, NOT, NOT, 0.5))
+
+
 @pytest.mark.parametrize("missing", ["deployed_p", "corrected_p"])
 def test_labels_are_asked_for(missing):
     found = replace(Findings(NOT, NOT, NOT, 0.5, NOT, NOT), **{missing: None})
