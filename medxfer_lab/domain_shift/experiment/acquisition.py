@@ -59,7 +59,7 @@ NAME, DATA, VERSION = "acquisition", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 3, "n": 80, "sample": 120, "n_test": 200, "steps": 20},
     "quick": {"sets": 2, "n": 200, "sample": 200, "n_test": 500, "steps": 150},
-    "full": {"sets": 10, "n": 500, "sample": 400, "n_test": 2000, "steps": 300},
+    "full": {"sets": 8, "n": 500, "sample": 400, "n_test": 2000, "steps": 300},
 }
 SOURCES: dict[str, Scanner] = {"mri": FLAIR_CORVID, "ct": CT_ROUTINE}
 TARGETS: dict[str, dict[str, Scanner]] = {
