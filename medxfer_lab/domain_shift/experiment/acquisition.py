@@ -116,8 +116,11 @@ def training_job(
     drawn, held = everyone.take(torch.arange(n)), everyone.take(torch.arange(n, 2 * n))
     visitors = admitted(sample, seed + 5_000, modality)
     truth = test_cohort(modality, "source", n_test).labels.numpy()
+    # visitors are numbered like the others: a seed of their own, or they would share the noise
+    seeds = (seed + 100_000, seed + 100_000, seed + 200_000)
+    parts = (drawn, held, visitors)
     there = {
-        name: [rescan(part, scanner, seed + 100_000) for part in (drawn, held, visitors)]
+        name: [rescan(part, scanner, one) for part, one in zip(parts, seeds, strict=True)]
         for name, scanner in TARGETS[modality].items()
     }
     out: dict = {}

@@ -4,8 +4,8 @@ Each condition turns a pool of independent patients of the source hospital into 
 target whose relation to the source is known (see :mod:`medxfer_lab.imaging.shifts`):
 
 - ``label.R``: resampled on y to a prevalence of R %; p(x | y) kept.
-- ``select.F`` and ``select_fluid.F``: kept with a known probability of the image that differs by a
-  factor F between images with little and with much bright area (fluid); p(y | x) kept.
+- ``select.F`` and ``select_fluid.F``: kept with a known probability of the image that differs by
+  up to a factor F between images with little and with much bright area (fluid); p(y | x) kept.
 - ``vendor.R``: R % on the second vendor, told apart in the image; p(y | x) kept.
 - ``readers.S``: S % of the patients are called by readers for whom the small bright spots are the
   disease and the large lesion is not; p(x) kept.

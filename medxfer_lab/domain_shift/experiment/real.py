@@ -74,7 +74,7 @@ def load(data: str, limit: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def features(images: np.ndarray, model: str, side: int) -> np.ndarray:
-    """16 x 16 block means, or pooled ImageNet features at ``side`` pixels: (n, d)."""
+    """14 x 14 block means, or pooled ImageNet features at ``side`` pixels: (n, d)."""
     shown = torch.from_numpy(images.astype(np.float32) / 255)[:, None]
     if model == "pixels":
         return adaptive_avg_pool2d(shown, 14).flatten(1).numpy()
