@@ -70,7 +70,8 @@ def exercise(seed: int) -> Exercise:
             "score, with 95 % intervals. It is empty if no target patient is labelled.\n"
             "- Panel 3: images, by a feature of the lesion and a feature of the scanner.\n\n"
             "One of five stories is true: no shift, or one of four shifts. Which one, if that can "
-            "be told?\n\n"
+            "be told? Allow for the lucky covariate shift whose images look exactly like those of "
+            "another prevalence.\n\n"
             f"{options_text(options)}\n\nAnswer with a letter."
         ),
         hints=(
@@ -79,8 +80,9 @@ def exercise(seed: int) -> Exercise:
             "If the images moved: to places where the source has patients too, or elsewhere? If "
             "panel 2 is empty: would any of the stories left have drawn other panels 1 and 3?",
             "Images alike: no shift or concept shift. Other proportions: label or covariate shift. "
-            "Elsewhere: acquisition shift. Within each pair only labels decide: on the diagonal no "
-            "shift or covariate shift, off it concept or label shift. No labels, no decision.",
+            "Elsewhere: acquisition shift. Within each pair only labels decide, for you are to "
+            "allow for luck: on the diagonal no shift or covariate shift, off it concept or label "
+            "shift. No labels, no decision.",
         ),
         grade=choice(options),
         right=(
@@ -214,9 +216,10 @@ def _name(kind: str) -> str:
 def _why(seen: Panels) -> str:
     if seen.kind == "open":
         one, other = (_name(kind) for kind in _rivals(seen))
+        luck = " Leave luck aside, and label shift is the better bet." if seen.moved else ""
         return (
-            f"{_SHOWN['weights' if seen.moved else 'same']}, and both {one} and {other} do that. "
-            "Only labels could tell, and panel 2 has none."
+            f"{_SHOWN['weights' if seen.moved else 'same']}, and both {one} and {other} can do "
+            f"that. Only labels could tell, and panel 2 has none.{luck}"
         )
     image, label = SIGNATURES[seen.kind]
     if not seen.points:

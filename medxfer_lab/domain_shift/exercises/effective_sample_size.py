@@ -75,7 +75,7 @@ def exercise(seed: int) -> Exercise:
             "- `effective`: the effective sample size of the weights\n"
             "- `share`: that, as a share of all source scans\n"
             f"- `few`: the effective sample size if only {case.few} of the {n} scans were from the "
-            "Merganser, with Corvid scans in place of the others\n"
+            f"Merganser, and {n_m - case.few} Corvid scans replaced the missing Merganser scans\n"
             "- `covered`: with *no* Merganser scan at the source, the share of the target's "
             "patients that the weighted mean can speak for\n\n"
             "Answer with four numbers in this order, or a dict with these keys."

@@ -62,7 +62,7 @@ def exercise(seed: int) -> Exercise:
             "healthy one met, compared with before?",
             "Let $p$ be what the network says. Weigh $p$ with the first ratio and $1-p$ with the "
             "second. The two no longer add up to one: divide by their sum.",
-            "Or in log odds: add $\\ln\\frac{\\rho}{1-\\rho} - \\ln\\frac{\\pi}{1-\\pi}$, the "
+            "Or in log odds: add $\\log\\frac{\\rho}{1-\\rho} - \\log\\frac{\\pi}{1-\\pi}$, the "
             "same number for every image, and go back to a probability.",
         ),
         grade=array(

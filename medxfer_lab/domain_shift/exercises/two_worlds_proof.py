@@ -186,8 +186,8 @@ _STEPS = [
         "",
     ),
     Option(
-        "a weak procedure guesses alike in both, while one with a strong two-sample test (MMD on "
-        "deep features) finds out which world it is in",
+        "a weak procedure guesses alike in both, while one with a strong two-sample test (MMD, "
+        "say) finds out which world it is in",
         "A test compares $p(x)$ with $q(x)$, and both are the same in the two worlds: so is the "
         "distribution of its statistic, however strong the test. It can tell that $p$ and $q$ "
         "differ, not which labels go with $q$.",
