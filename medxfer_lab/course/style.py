@@ -81,7 +81,7 @@ LABELS: dict[str, str] = {
     "covariate_shift": "covariate shift",
     "label_shift": "label shift",
     "concept_shift": "concept shift",
-    "known_weights": "known weights",
+    "known_weights": "exact weights",
     "fitted_weights": "fitted weights",
 }
 

@@ -6,6 +6,7 @@ results: so their structure is the experiment's, whatever the numbers.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from types import SimpleNamespace
 
@@ -115,6 +116,8 @@ def retraining_record():
                     rows[arms.index("continued")] = np.nan
                 out[f"{kind}.{name}"] = rows
                 out[f"harm.{kind}.{name}"] = rng.normal(0.1, 0.03)
+                out[f"ill.{name}"] = rng.uniform(0.2, 0.6)
+                out[f"calibrated.{kind}.{name}"] = rng.uniform(0.3, 0.5, len(arms))
         return out
 
     with pytest.MonkeyPatch.context() as patch:
@@ -125,6 +128,8 @@ def retraining_record():
 @pytest.fixture(scope="module")
 def prevalence_record():
     def job(job, rng):
+        if job.key.startswith("family"):
+            return {"p": rng.uniform(size=20)}
         truth = job.parameters["prevalence"] / 100
         shape = (job.parameters["repetitions"], len(prevalence.ESTIMATORS))
         estimate = truth + rng.normal(0, 0.04, shape)
@@ -259,12 +264,13 @@ def test_deployed_is_the_boldest_and_panels_share_one_scale(shifts_record):
 
 def test_harm_draws_a_marker_for_every_condition_and_kind(retraining_record):
     (ax,) = figures.harm(retraining_record).axes
-    count = len(retraining.CONDITIONS)
-    assert {f"{f}.{s}" for f, s in CONDITIONS} >= set(retraining.CONDITIONS)
+    shifted = [name for name in retraining.CONDITIONS if name != "none"]
+    count = len(shifted)
+    assert {f"{f}.{s}" for f, s in CONDITIONS} >= set(shifted)
     assert len(ax.containers) == 2 * count
     fills = [c.lines[0].get_fillstyle() for c in ax.containers]
     assert fills.count("none") == fills.count("full") == count
-    for name in retraining.CONDITIONS:
+    for name in shifted:
         family, _, strength = name.partition(".")
         said = CONDITIONS[family, strength][1]
         (text,) = [t for t in ax.texts if t.get_text() == said]
@@ -276,7 +282,7 @@ def test_weights_say_how_many_patients_are_left(retraining_record):
     said = words(figures.weighting(retraining_record))
     for family, strength in (("select", "30"), ("vendor", "90")):
         share = retraining_record.results["weights"][family][strength]
-        assert f"known weights: effective size {100 * share['known_share']['mean']:.0f} %" in said
+        assert f"exact weights: effective size {100 * share['known_share']['mean']:.0f} %" in said
         assert f"fitted weights: effective size {100 * share['fitted_share']['mean']:.0f} %" in said
 
 
@@ -293,8 +299,27 @@ def test_every_scanner_has_a_row_and_the_control_comes_first(acquisition_record)
     fig = figures.scanners(acquisition_record)
     rows = [t.get_text() for t in fig.axes[0].get_yticklabels()]
     assert rows[0] == "MRI, same scanner again" and len(rows) == 8
-    for ax in fig.axes:
-        assert len(ax.containers) == 2 * 5 + 3
+    for ax, more in zip(fig.axes, (5 + 3, 0, 0), strict=True):
+        assert len(ax.containers) == 2 * 5 + 3 + more
+
+
+def test_one_network_for_both_scanners_is_drawn_where_the_record_has_it(acquisition_record):
+    fig = figures.scanners(acquisition_record)
+    ax = fig.axes[0]
+    diamonds = [c.lines[0] for c in ax.containers if c.lines[0].get_marker() == "D"]
+    expected = [
+        acquisition_record.results[modality]["network"][name]["common_excess"]["mean"]
+        for modality, names in SCANNERS.items()
+        for name in names
+    ]
+    assert [line.get_xdata()[0] for line in diamonds] == expected
+    assert "trained on both scanners" in words(fig)
+
+    without = copy.deepcopy(acquisition_record)
+    for kinds in (without.results[modality] for modality in SCANNERS):
+        for cell in kinds["network"].values():
+            del cell["common_excess"]
+    assert "trained on both scanners" not in words(figures.scanners(without))
 
 
 def test_coverage_draws_the_nominal_line_and_the_records_numbers(prevalence_record):
@@ -302,7 +327,7 @@ def test_coverage_draws_the_nominal_line_and_the_records_numbers(prevalence_reco
     assert [ax.get_title(loc="left") for ax in fig.axes[:3]] == [
         "$p(x|y)$ kept",
         "Second vendor only",
-        "Large lesions only",
+        "Only diseased patients with\nlarge lesions are referred",
     ]
     for ax, target in zip(fig.axes, prevalence.TARGETS):
         assert any(np.allclose(line.get_ydata(), 0.95) for line in ax.lines)
@@ -362,6 +387,24 @@ def test_cast_has_a_row_for_each_shift_and_relabels_the_same_patients():
     assert titles["none"] == titles["low_snr"]
 
 
+def test_cast_names_what_is_kept_only_when_asked():
+    def rows(kept):
+        fig = figures.cast(count=2, kept=kept)
+        return [ax.get_ylabel() for ax in fig.axes[::2]]
+
+    assert rows(False) == list(patients.CAST.values())
+    assert [name.partition("\nkeeps ")[0] for name in rows(True)] == rows(False)
+    assert [name.partition("\nkeeps ")[2] for name in rows(True)] == [
+        "",
+        "$p(x|y)$",
+        "$p(y|x)$",
+        "$p(y|x)$",
+        r"$p(y|\mathrm{patient})$",
+        "neither",
+        "$p(x)$",
+    ]
+
+
 @pytest.fixture
 def untrained(monkeypatch):
     """In place of the network: a rule that takes no training, P = mean brightness, squashed."""
@@ -384,6 +427,8 @@ def test_same_patients_changes_on_the_right_only(untrained):
         assert np.array_equal(one[i][0], other[i][0]) == same
         assert (one[i][1] == other[i][1]) == same
     assert not np.array_equal(one[0][0], frame(2, "low_snr")[0][0])
+    said = frame(1, "a sixth of the SNR")
+    assert all(np.array_equal(a, b) and s == t for (a, s), (b, t) in zip(one, said, strict=True))
 
 
 def test_same_patients_that_there_are_not(untrained):

@@ -7,7 +7,7 @@ from medxfer_lab.domain_shift.figures.lab import (
     lab_panels,
     lab_verdicts,
 )
-from medxfer_lab.domain_shift.figures.patients import cast, same_patients
+from medxfer_lab.domain_shift.figures.patients import SCANNER_WORDS, cast, same_patients
 from medxfer_lab.domain_shift.figures.prevalence import coverage, prevalence_error
 from medxfer_lab.domain_shift.figures.results import real, scanners
 from medxfer_lab.domain_shift.figures.retraining import harm, old_knowledge, weighting
@@ -21,6 +21,7 @@ from medxfer_lab.domain_shift.figures.theory import (
 )
 
 __all__ = [
+    "SCANNER_WORDS",
     "calibration",
     "cast",
     "coverage",

@@ -14,7 +14,7 @@ from medxfer_lab.course.record import Record
 
 #: kind of model -> how its marker is filled; the same in every figure
 FILLS = {"network": "full", "head": "none", "statistics": "left"}
-MODELS = {"network": "network", "head": "head on features", "statistics": "eight numbers"}
+MODELS = {"network": "network", "head": "head on features", "statistics": "eight-number line"}
 
 
 def ends(cells: Iterable[dict]) -> tuple[np.ndarray, np.ndarray]:
@@ -37,8 +37,8 @@ def dots(ax: Axes, cells: Sequence[dict], y: Sequence[float], colour: str, kind:
     ax.errorbar(mean, y, xerr=spread, **(look | how))
 
 
-def key(ax: Axes, entries: dict[str, dict], title: str = "", **how) -> None:
-    """A key from words -> properties of a line, without any interval in it."""
+def key(ax: Axes | Figure, entries: dict[str, dict], title: str = "", **how) -> None:
+    """A key from words -> properties of a line, without any interval; of a panel or of all."""
     lines = [Line2D([], [], label=words, **properties) for words, properties in entries.items()]
     ax.legend(handles=lines, title=title, alignment="left", **how)
 

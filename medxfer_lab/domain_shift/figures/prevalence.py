@@ -25,7 +25,7 @@ ESTIMATORS: dict[str, tuple[dict, str]] = {
 TARGETS = {
     "kept": "$p(x|y)$ kept",
     "vendor": "Second vendor only",
-    "spectrum": "Large lesions only",
+    "spectrum": "Only diseased patients with\nlarge lesions are referred",
 }
 
 

@@ -26,18 +26,22 @@ SCANNERS: dict[str, dict[str, str]] = {
     },
 }
 _QUANTITIES = {
-    "excess": "excess log loss (nats)",
-    "posterior_gap": "mean $|p_{source} - p_{target}|$ (probability)",
+    "excess": "loss through the scanner (nats)",
+    "posterior_gap": "difference between the\ntwo networks' probabilities",
     "verdicts_changed": "verdicts changed (share)",
 }
+#: kind of model -> how far above the middle of its row it stands
+_ABOVE = {"network": 0.2, "head": -0.2}
+_COMMON = {"color": "0.3", "marker": "D", "ms": 4}
 
 
 def scanners(acquisition: Record) -> Figure:
     """What the source's model loses when the same patients are imaged on another scanner.
 
-    Excess over a model trained on the same patients' target pictures; how far the two models'
-    probabilities for one picture lie apart; verdicts that change from the source's picture to the
-    target's. The same scanner again is the control.
+    Loss through the scanner: log loss beyond that of a model trained on the same patients' target
+    pictures; diamonds, where the record has them: the same of one network trained on the pictures
+    of both scanners. How far the two models' probabilities for one picture lie apart; verdicts that
+    change from the source's picture to the target's. The same scanner again is the control.
     """
     style.apply()
     fig, axes = plt.subplots(1, 3, figsize=(10, 4.0), sharey=True)
@@ -47,23 +51,35 @@ def scanners(acquisition: Record) -> Figure:
         for y, (modality, name) in zip(height, rows, strict=True):
             for kind, cells in acquisition.results[modality].items():
                 colour = style.COLOURS["source" if name == "again" else "target"]
-                up = 0.0 if len(acquisition.results[modality]) == 1 else 0.14
-                up = up if kind == "network" else -up
-                dots(ax, [cells[name][quantity]], [y + up], colour, kind)
+                dots(ax, [cells[name][quantity]], [y + _ABOVE[kind]], colour, kind)
             if name == "t1":
                 ax.axhspan(y - 0.45, y + 0.45, color="0.93", zorder=-1)
         ax.axvline(0, color="0.6", lw=1, zorder=0)
         ax.set_xlabel(words)
+    common = _common(axes[0], acquisition, rows, height)
     named = [f"{m.upper()}, {SCANNERS[m][name]}" for m, name in rows]
     axes[0].set_yticks(height, named)
     axes[0].set_ylim(height[-1] - 0.6, 0.6)
-    key(axes[0], kinds_of_marker(("network", "head")), loc="lower right")
+    entries = kinds_of_marker(("network", "head"))
+    if common:
+        entries["trained on both scanners"] = _COMMON | {"ls": "none"}
+    key(fig, entries, loc="outside upper center", ncols=len(entries))
     said(
         fig,
         f"simulated patients; {sets(acquisition)}; blue: control; grey ground: not a scanner's "
         "other setting but another contrast",
     )
     return fig
+
+
+def _common(ax: Axes, record: Record, rows: list[tuple[str, str]], height: list[float]) -> bool:
+    """What one network loses that was trained on both scanners' pictures; whether any is known."""
+    cells = [record.results[modality]["network"][name] for modality, name in rows]
+    found = [(y, cell["common_excess"]) for y, cell in zip(height, cells, strict=True)
+             if "common_excess" in cell]  # fmt: skip
+    for y, leaf in found:
+        dots(ax, [leaf], [y], _COMMON["color"], "network", fmt=_COMMON["marker"], ms=_COMMON["ms"])
+    return bool(found)
 
 
 _FEATURES = {"imagenet": "ImageNet features", "pixels": "pixels"}

@@ -20,7 +20,7 @@ FAMILIES: dict[str, tuple[str, str, float]] = {
     "vendor": ("Mixture of vendors", "on the second vendor (%)", 30.0),
     "readers": ("Other readers", "patients they call (%)", 0.0),
     "criterion": ("Other criterion", "lesion counts from (ml)", 20.0),
-    "burden": ("Disease burden", "patients affected (%)", 50.0),
+    "burden": ("Another burden", "patients with lesions (%)", 50.0),
 }
 LOGARITHMIC = ("select", "select_fluid", "criterion")
 ARMS = ("deployed", "known_prevalence", "bbse", "em", "platt_100")

@@ -103,7 +103,7 @@ def weights_and_sample_size(delta: float, spread: float = 1.0) -> Figure:
     here = 100 * theory.effective_share(delta, spread)
     sizes.plot(shifts, shares, color="black")
     sizes.plot(abs(delta), here, "o", color="black", ms=8)
-    sizes.set(xlabel="shift of the mean", ylabel="effective sample size", ylim=(-3, 103))
+    sizes.set(xlabel="shift of the mean $\\Delta$", ylabel="effective sample size", ylim=(-3, 103))
     finite = np.isfinite(theory.second_moment(delta, spread))
     sizes.set_title(f"100 count as {here:.3g}" if finite else "$E\\,w^2$ is infinite")
     outside = theory.outside_range(100, delta, spread)
@@ -127,7 +127,7 @@ def two_worlds(disagreement: float, labels: int = 0) -> Figure:
         _world(ax, patients, disagreement, turned, 5, "none")
         _world(ax, labelled, disagreement, turned, 9, "black")
         ax.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="feature 1")
-        ax.set_title(f"target world {'B' if turned else 'A'}")
+        ax.set_title(f"World {2 if turned else 1}")
     first.set_ylabel("feature 2")
     told = int((labelled[:, 0] > 1 - disagreement).sum())
     k = np.arange(max(40, labels) + 1)
@@ -178,8 +178,8 @@ def scanner_posterior(noise_ratio: float, auc: float = 0.89, prevalence: float =
     axes[2].legend(loc="upper left")
     said(
         fig,
-        f"theory: same patients, prevalence {prevalence:.0%}, grey without disease. The old rule "
-        f"on the new scanner: excess log loss {got.excess_log_loss:.3f} nats",
+        f"theory: same patients, prevalence {100 * prevalence:.0f} %, grey without disease. "
+        f"New scanner: loss through the old rule {got.excess_log_loss:.3f} nats",
     )
     return fig
 
@@ -211,7 +211,9 @@ def divergence_bound(shift: float, turned: float = 0.0) -> Figure:
         ax.plot(cuts[best], risk[0, best], "o", color=colour)
     ax.set(xlim=(-3, 4), ylim=(0, 2), xlabel="threshold $t$: disease above", ylabel="error rate")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-    ax.set_title(f"d/2 = {got.divergence / 2:.2f}, $\\lambda$ = {got.joint_error:.2f}")
+    ax.set_title(
+        f"$d_{{H\\Delta H}}/2$ = {got.divergence / 2:.2f}, $\\lambda$ = {got.joint_error:.2f}"
+    )
     said(
         fig,
         "theory: exact on a grid; dots: the source's best threshold; above 1 a bound says nothing",
