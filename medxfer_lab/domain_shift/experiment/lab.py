@@ -39,6 +39,8 @@ from medxfer_lab.training import FullFineTuning, fit, predict
 LAB_SEED = 77_000
 #: a missed disease costs three false alarms, so the diseased are called from here on
 CALLED_FROM = ls.cost_threshold(COST_FALSE_POSITIVE, COST_FALSE_NEGATIVE)
+#: a kind of model -> what it is called in tables, where the key is not the word
+WORDS = {"statistics": "eight-number line"}
 
 
 @dataclass(frozen=True)
@@ -209,19 +211,20 @@ class Weighting:
 
     def table(self) -> str:
         """Means over training sets, and what the weights save set by set."""
-        rows = [f"{'':<22}{'AUC':>7}{'log loss':>10}{'saved, set by set (nats)':>32}"]
+        rows = [f"{'':<28}{'AUC':>7}{'log loss':>10}{'saved, set by set (nats)':>32}"]
         for (kind, arm), values in self.numbers.items():
             auc, loss = values.mean(0)
             saved = self.numbers[kind, "plain"][:, 1] - values[:, 1]
             each = " ".join(f"{v:+.3f}" for v in saved) if arm != "plain" else ""
-            rows.append(f"{f'{kind}, {arm}':<22}{auc:>7.3f}{loss:>10.3f}{each:>32}")
+            words = f"{WORDS.get(kind, kind)}, {arm}"
+            rows.append(f"{words:<28}{auc:>7.3f}{loss:>10.3f}{each:>32}")
         return "\n".join(rows)
 
 
 def weighting(
     home: Home, name: str, sets: int, how: Mapping[str, float], device: str = "cpu"
 ) -> Weighting:
-    """Train on fresh sets of City General, plain and with the known weights of a covariate shift,
+    """Train on fresh sets of City General, plain and with the exact weights of a covariate shift,
     and score on the target. how: learning_rate and steps of the network."""
     target, numbers, plain = home.target(name), {}, []
     y, shown, eight = target.labels.numpy(), m.pictures(target), m.statistics(target)

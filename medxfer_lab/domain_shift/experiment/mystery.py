@@ -124,6 +124,8 @@ def hospital(number: int, n: int = 300) -> Pair:
 def reveal(number: int, n: int = 300) -> str:
     """What happened at hospital ``number``, and the answers that are right."""
     _, kind, said = _target(number, n)
+    if kind == "burden":
+        said = f"another burden of disease: {said}"
     return (
         f"hospital {number}: {kind} ({said}); right without labels: {league.merged(kind)!r}, "
         f"with labels: {kind!r}"

@@ -127,6 +127,7 @@ def test_equal_weights_change_nothing_and_others_do():
         gap = other.numbers[kind, "plain"][:, 1] - other.numbers[kind, "weighted"][:, 1]
         assert abs(gap[0]) > 1e-4
         assert f"{gap[0]:+.3f}" in other.table()
+    assert "eight-number line, weighted" in other.table() and "statistics" not in other.table()
 
 
 @pytest.mark.parametrize("number", [0, 3])
@@ -180,6 +181,7 @@ def test_every_six_numbers_hold_each_kind_in_an_order_of_their_own(monkeypatch):
     assert len(set(said)) == 24
     for kind, line in zip(kinds, said, strict=True):
         assert f"{league.merged(kind)!r}" in line and f"labels: {kind!r}" in line
+        assert (kind == "burden") == ("another burden of disease" in line)
 
 
 @pytest.mark.parametrize("number", [0, -1, 1.0, True, "one"])
