@@ -15,6 +15,10 @@ on fixed test patients seen on the target scanner,
   good as the target's own, one rule serves both; then a large excess says that the source's
   patients could not teach it, not that no common rule exists.
 
+Computed tomography hardly shows the chapter's lesion: in a first run (8 sets) the network's AUC there
+was .53, and who knows nothing loses nothing. Its patients therefore have haemorrhages as well, and
+from 2 ml of them on they are diseased; those jobs were then run again.
+
 Settings are tuned on the chapter's two-vendor hospital and used for every scanner, computed
 tomography included: a badly tuned native model would make the excess too small.
 """
@@ -44,7 +48,7 @@ from medxfer_lab.domain_shift.experiment.ratio import (
     fitted_weights,
     weighted_calibration,
 )
-from medxfer_lab.imaging import Cohort, rescan
+from medxfer_lab.imaging import Cohort, Criterion, Disease, rescan
 from medxfer_lab.imaging.scanners import (
     CT_ROUTINE,
     FLAIR_CORVID,
@@ -78,14 +82,20 @@ TARGETS: dict[str, dict[str, Scanner]] = {
         "sharp_kernel": replace(CT_ROUTINE, name="sharp kernel", kernel="sharp"),
     },
 }
+HAEMORRHAGE = Disease("haemorrhage", mean=0.6, most=2, volume_ml=(1.0, 12.0), filling=(0.3, 0.6))
 #: computed tomography is shown to the network alone: features cost most
 MODELS = {"mri": ("network", "head"), "ct": ("network",)}
 TUNING_DRAWS = 2
 
 
 def admitted(n: int, seed: int, modality: str) -> Cohort:
-    """n patients of the chapter's hospital, all on the source scanner."""
+    """n patients of the chapter's hospital, all on the source scanner; for computed tomography the
+    disease is haemorrhage."""
     hospital = replace(m.HOSPITAL, scanners=((SOURCES[modality], 1.0),))
+    if modality == "ct":
+        burden = replace(hospital.burden, others=(HAEMORRHAGE,))
+        criterion = Criterion(volume_ml=2.0, kinds=("haemorrhage",))
+        hospital = replace(hospital, burden=burden, criterion=criterion)
     return m.draw(n, seed, hospital)
 
 
