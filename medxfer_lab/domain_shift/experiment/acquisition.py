@@ -15,9 +15,9 @@ on fixed test patients seen on the target scanner,
   good as the target's own, one rule serves both; then a large excess says that the source's
   patients could not teach it, not that no common rule exists.
 
-Computed tomography hardly shows the chapter's lesion: in a first run (8 sets) the network's AUC there
-was .53, and who knows nothing loses nothing. Its patients therefore have haemorrhages as well, and
-from 2 ml of them on they are diseased; those jobs were then run again.
+Computed tomography hardly shows the chapter's lesion: in a first run (8 sets) the network's AUC
+there was .53, and who knows nothing loses nothing. Its patients therefore have haemorrhages as
+well, and from 2 ml of them on they are diseased; those jobs were then run again.
 
 Settings are tuned on the chapter's two-vendor hospital and used for every scanner, computed
 tomography included: a badly tuned native model would make the excess too small.
