@@ -47,7 +47,7 @@ ESTIMATORS = (
     "em_wrong_start",
 )
 LARGE_ML = 40.0
-FAMILY_REPETITIONS = 200
+FAMILY_REPETITIONS = 100
 
 
 @dataclass(frozen=True)
