@@ -357,7 +357,9 @@ def test_the_league_tells_rules_from_guesses(league_record):
         cells = league_record.results[which]
         said = [t.get_text() for t in ax.texts]
         expected = [cells["chance"], cells["constant"]]
-        expected += [cells[r]["accuracy"]["mean"] for r in ("any_shift", "tree", "forest")]
+        rules = ("any_shift", "alarm_and_labels", "tree", "forest")
+        assert ("alarm_and_labels" in cells) == (which == "labelled")
+        expected += [cells[r]["accuracy"]["mean"] for r in rules if r in cells]
         assert said == [f"{100 * value:.0f} %" for value in expected]
 
 
