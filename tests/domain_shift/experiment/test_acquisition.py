@@ -122,7 +122,7 @@ def test_a_set_by_hand(small):
     line = recalibrated(Scores(common(held_there), y))
     # the record's excess is this loss minus the native model's
     expected["common_excess"] = log_loss(truth[30:], expit(line.apply(common(on_t1)))[30:])
-    visitors = a.rescan(a.admitted(40, seed + 5_000, "mri"), t1, seed + 100_000)
+    visitors = a.rescan(a.admitted(40, seed + 5_000, "mri"), t1, seed + 200_000)
     weights, held_weights = (fitted_weights(x, visitors, k).known for x in (drawn, held))
     weighted = models.train("network", train[0], drawn.labels, SETTINGS["network"], k, 2, weights)
     line = weighted_calibration(weighted(held), y, held_weights)
