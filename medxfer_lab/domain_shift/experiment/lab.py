@@ -109,14 +109,6 @@ def deploy(
     return Deployed(model, recalibrated(Scores(model(held), held.labels.numpy())))
 
 
-@lru_cache(maxsize=1)
-def verdict_network() -> Deployed:
-    """One small network for figures that need verdicts: 300 patients, 150 steps, 200 calibrate."""
-    everyone = m.draw(500, LAB_SEED + 900)
-    drawn, held = everyone.take(torch.arange(300)), everyone.take(torch.arange(300, 500))
-    return deploy(drawn, held, steps=150)
-
-
 def scores(network: Deployed, cohort: Cohort) -> Scores:
     """Calibrated log odds (nats) and labels."""
     return Scores(network.log_odds(cohort), cohort.labels.numpy())

@@ -239,12 +239,3 @@ def test_losses_of_several_networks_by_prevalence():
     assert np.isclose(
         found["known_prevalence"][0], np.logaddexp(0, np.where(there.y, -moved, moved)).mean()
     )
-
-
-def test_the_network_for_verdicts_is_made_once(monkeypatch):
-    calls = []
-    monkeypatch.setattr(lab, "deploy", lambda *a, **k: calls.append((len(a[0]), len(a[1]), k)))
-    lab.verdict_network.cache_clear()
-    lab.verdict_network(), lab.verdict_network()
-    lab.verdict_network.cache_clear()
-    assert calls == [(300, 200, {"steps": 150})]
