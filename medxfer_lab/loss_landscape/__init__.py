@@ -1,0 +1,1 @@
+"""Chapter: the loss landscape, where tuning is stable and what it forgets."""

@@ -1,0 +1,1 @@
+"""The chapter's exercises, one to a file, each a function ``exercise(seed) -> Exercise``."""
