@@ -17,6 +17,7 @@ from medxfer_lab.training.strategies import (
     L2SP,
     LPFT,
     BiasOnly,
+    BlockRates,
     Discriminative,
     FullFineTuning,
     GradualUnfreezing,
@@ -32,6 +33,7 @@ from medxfer_lab.training.tuning import Choice, tune
 
 __all__ = [
     "BiasOnly",
+    "BlockRates",
     "Choice",
     "CrossValidated",
     "Discriminative",

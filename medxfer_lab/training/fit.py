@@ -23,6 +23,10 @@ from medxfer_lab.training.strategies import Strategy
 
 #: steps between two looks at the loss of the whole training set, where one is asked for
 CHECK_EVERY = 25
+#: what takes the steps
+OPTIMIZERS = ("adam", "sgd")
+#: of "sgd": v <- MOMENTUM v + gradient, theta <- theta - rate v
+MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -59,10 +63,11 @@ def fit(
     sample_weights: Tensor | None = None,
     cache_prefix: bool = True,
     precision: torch.dtype = torch.float32,
+    optimizer: str = "adam",
     device: str | torch.device = "cpu",
     progress: bool = False,
 ) -> Fit:
-    """Minimise mean log loss + the strategy's penalty with Adam (Kingma and Ba, ICLR 2015).
+    """Minimise mean log loss + the strategy's penalty, by mini-batches.
 
     network: has a ``body`` (nn.Sequential of blocks) and a ``head`` (nn.Linear).
     inputs: (n, C, H, W), already through ``network.prepare``, or (n, d) for a network of vectors.
@@ -76,10 +81,14 @@ def fit(
     Statistical Planning and Inference 90 (2000) 227-244). ``train_loss`` and ``match_loss`` stay
     unweighted.
     cache_prefix: run blocks that stand still once instead of at each step; the result is the same.
-    precision: torch.bfloat16 computes under autocast; weights and Adam stay float32.
+    precision: torch.bfloat16 computes under autocast; weights and optimiser stay float32.
+    optimizer: "adam" (Kingma and Ba, ICLR 2015), or "sgd": stochastic gradient descent with
+    momentum .9 (v <- .9 v + g, theta <- theta - rate v; Polyak 1964). The rates are the same
+    numbers and not the same steps: Adam's is about the rate a parameter, whatever the gradient.
     Same seed, same device, same thread count: same result.
     """
     labels = check_training(network, inputs, labels, steps, learning_rate)
+    check_optimizer(optimizer)
     weights = importance_for(strategy, network, importance)
     shares = None if sample_weights is None else check_weights(sample_weights, labels).to(device)
     order = memory_format(network)
@@ -89,7 +98,7 @@ def fit(
         add_adapters(trained.body, strategy.rank, seed)
         trained.to(device)
     settings = plan(strategy, trained)
-    run = _Run(trained, settings, start, weights, learning_rate, steps)
+    run = _Run(trained, settings, start, weights, learning_rate, steps, optimizer)
     inputs, labels = arrange(inputs.to(device), order), labels.to(device)
     batches = draw_batches(len(labels), batch_size, steps, seed, flip)
     kind = torch.device(device).type
@@ -141,11 +150,12 @@ class _Run:
         importance: dict[str, Tensor] | None,
         learning_rate: float,
         steps: int,
+        optimizer: str,
     ) -> None:
         self.network, self.settings, self.start = network, settings, start
         self.learning_rate, self.schedule = learning_rate, settings.schedule(steps)
         groups = settings.groups(dict(network.named_parameters()), learning_rate)
-        self.optimizer = torch.optim.Adam(groups, fused=True)
+        self.optimizer = new_optimizer(optimizer, groups)
         self.tied = []
         if settings.strategy.tie:
             for name, parameter in network.body.named_parameters():
@@ -153,7 +163,7 @@ class _Run:
                 self.tied.append((parameter, start[name], share))
 
     def step(self, loss: Tensor, step: int) -> None:
-        """One step of Adam along the gradient of loss + penalty."""
+        """One step of the optimiser along the gradient of loss + penalty."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         with torch.no_grad():
@@ -175,6 +185,20 @@ class _Run:
             for name, start in self.start.items()
         ]
         return relative(moved, [float(start.square().sum()) for start in self.start.values()])
+
+
+def check_optimizer(name: str) -> None:
+    """Raise unless ``name`` is one of OPTIMIZERS."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer is {name!r}; known: {', '.join(OPTIMIZERS)}")
+
+
+def new_optimizer(name: str, groups: list[dict]) -> torch.optim.Optimizer:
+    """The optimiser called ``name`` on parameter groups; their rates are set before each step."""
+    check_optimizer(name)
+    if name == "sgd":
+        return torch.optim.SGD(groups, momentum=MOMENTUM, fused=True)
+    return torch.optim.Adam(groups, fused=True)
 
 
 def relative(moved: list[float], size: list[float]) -> float:

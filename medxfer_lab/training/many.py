@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from medxfer_lab.training.fit import Fit, fit
+from medxfer_lab.training.fit import Fit, check_optimizer, fit
 from medxfer_lab.training.inputs import check_training
 from medxfer_lab.training.stack import fit_stack, same_architecture
 from medxfer_lab.training.strategies import Strategy
@@ -48,9 +48,9 @@ def fit_many(
     """``[fit(network, *cohort, strategy, seed=seed, ...) for ...]``, faster; in the same order.
 
     cohorts: (prepared inputs, labels) a network. strategy, steps and learning_rate: one for all,
-    or one a network. settings: batch_size, flip, match_loss, cache_prefix, precision as in
-    :func:`~medxfer_lab.training.fit`. processes: worker processes (default: one a core).
-    Networks come back on ``device``.
+    or one a network. settings: batch_size, flip, match_loss, cache_prefix, precision,
+    optimizer as in :func:`~medxfer_lab.training.fit`. processes: worker processes (default: one a
+    core). Networks come back on ``device``.
 
     Against fit with the same thread count: "loop" is it; "processes" equals it to the last bit at
     one thread; "stack" sums in another order, and a float32 training carries such roundings on
@@ -67,6 +67,7 @@ def fit_many(
             raise ValueError(f"{name} has {len(values)} entries for {m} networks; one each is due")
     if "sample_weights" in settings:
         raise ValueError("sample_weights belong to one training set: call fit for each network")
+    check_optimizer(settings.get("optimizer", "adam"))
     if technique not in TECHNIQUES:
         raise ValueError(f"technique is {technique!r}; known: {', '.join(TECHNIQUES)}")
     labels = [

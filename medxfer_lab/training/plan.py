@@ -122,14 +122,21 @@ def plan(strategy: Strategy, network: nn.Module) -> Plan:
 
     For low-rank strategies the adapters are counted before they exist; after
     :func:`~medxfer_lab.training.adapters.add_adapters` the plan names them.
+    Raises ``ValueError`` where phases or block_rates ask for blocks that the body has not.
     """
     blocks = blocks_of(network)
     body = blocks[:-1]
     counts = [phase.count(len(body)) for phase in strategy.phases]
+    given = strategy.block_rates
+    if given and len(given) != len(body):
+        raise ValueError(
+            f"block_rates holds {len(given)} rates and the body has {len(body)} blocks "
+            f"({', '.join(body)}): give one a block, from the input on"
+        )
     rows = []
     for i, block in enumerate(body):
         depth = len(body) - i  # 1 for the block next to the head
-        rate = strategy.body_rate * strategy.decay**depth
+        rate = given[i] if given else strategy.body_rate * strategy.decay**depth
         rates = tuple(rate if depth <= count else 0.0 for count in counts)
         names, moving = _moving(strategy, network, block) if any(rates) else ((), 0)
         rows.append(Row(block, _size(network, block), names, moving, rates))

@@ -2,7 +2,7 @@
 
 theta: name -> (m, ...) for m networks. One forward pass under vmap, one backward pass of the sum of
 the m losses (no network's loss depends on another's parameters, so the gradient of the sum is every
-network's own), one elementwise Adam step. On a GPU this turns m small launches into one; on a
+network's own), one elementwise step. On a GPU this turns m small launches into one; on a
 processor it pays for linear models and perceptrons, not for convolutions.
 """
 
@@ -20,7 +20,14 @@ from tqdm import trange
 
 from medxfer_lab.training.adapters import add_adapters, merge_adapters
 from medxfer_lab.training.batches import draw_batches
-from medxfer_lab.training.fit import CHECK_EVERY, Fit, evaluating, relative, weight
+from medxfer_lab.training.fit import (
+    CHECK_EVERY,
+    Fit,
+    evaluating,
+    new_optimizer,
+    relative,
+    weight,
+)
 from medxfer_lab.training.inputs import log_loss
 from medxfer_lab.training.layout import products_for_convolutions
 from medxfer_lab.training.plan import Plan, importance_for, plan
@@ -48,6 +55,7 @@ def fit_stack(
     importance: Mapping[str, Tensor] | None = None,
     cache_prefix: bool = True,
     precision: torch.dtype = torch.float32,
+    optimizer: str = "adam",
     device: str | torch.device = "cpu",
     convolutions: str = "grouped",
     progress: bool = False,
@@ -61,7 +69,7 @@ def fit_stack(
     Results equal fit's but for the order of sums in floating point.
     """
     weights = importance_for(strategy, networks[0], importance)
-    stack = _Stack(networks, strategy, seeds, weights, learning_rate, steps, device)
+    stack = _Stack(networks, strategy, seeds, weights, learning_rate, steps, optimizer, device)
     inputs = [x.to(device) for x, _ in cohorts]
     labels = torch.stack([y for _, y in cohorts]).to(device)
     drawn = [draw_batches(labels.shape[1], batch_size, steps, s, flip) for s in seeds]
@@ -103,6 +111,7 @@ class _Stack:
         importance: dict[str, Tensor] | None,
         learning_rate: float,
         steps: int,
+        optimizer: str,
         device: str | torch.device,
     ) -> None:
         self.single = [copy.deepcopy(network) for network in networks]
@@ -121,7 +130,7 @@ class _Stack:
         on_device = {name: w.to(device) for name, w in (importance or {}).items()}
         self.importance, self.learning_rate = on_device, learning_rate
         groups = self.settings.groups(self.parameters, learning_rate)
-        self.optimizer = torch.optim.Adam(groups, fused=True)
+        self.optimizer = new_optimizer(optimizer, groups)
 
     def enter(self, phase: int, inputs: list[Tensor], flip: bool, cache_prefix: bool) -> None:
         """Open what the phase moves; run what stands still once, by every network's own blocks."""
@@ -167,7 +176,7 @@ class _Stack:
         return vmap(one)(*self.called, x)
 
     def step(self, loss: Tensor, step: int) -> None:
-        """One step of Adam for all; the penalty's gradient is added where the strategy ties."""
+        """One step of the optimiser for all; the penalty's gradient is added where one ties."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         tie = self.settings.strategy.tie

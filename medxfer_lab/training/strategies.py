@@ -7,6 +7,7 @@ on a network; :func:`medxfer_lab.training.fit` and :func:`~medxfer_lab.training.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import nn
@@ -57,6 +58,7 @@ class Strategy:
 
     The learning rate of block b, counted d = 1, 2, ... from the head into the body, is
     rate * body_rate * decay^d while a phase has it open and 0 while not; the head's is the rate.
+    With block_rates it is rate * block_rates[b] instead, b counted from the input.
     The objective is the mean log loss + tie/2 sum_i w_i (theta_i - start_i)^2 over the body.
 
     name: key of :data:`medxfer_lab.course.style.COLOURS`.
@@ -67,6 +69,9 @@ class Strategy:
         adapters of ``rank`` that are added to its weight matrices and merged at the end.
     tie, weighting: strength of the penalty; w_i is 1 ("equal") or the Fisher information that is
         given to the training run ("fisher").
+    block_rates: one relative rate a block of the body, from the input on; 0 freezes a block.
+        Empty: body_rate and decay say it. A body of another number of blocks is refused where the
+        strategy meets it.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Strategy:
     moves: str = "all"
     rank: int = 0
     weighting: str = "equal"
+    block_rates: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.start not in ("pretrained", "untrained"):
@@ -89,6 +95,10 @@ class Strategy:
             )
         if not (self.decay > 0 and math.isfinite(self.decay)):
             raise ValueError(f"decay is {self.decay}; a rate's factor from block to block is > 0")
+        if not all(math.isfinite(rate) and rate >= 0 for rate in self.block_rates):
+            raise ValueError(
+                f"block_rates is {self.block_rates}; each block's rate is finite and at least 0"
+            )
         if not self.phases:
             raise ValueError("phases is empty; training needs at least one Phase()")
         if self.moves not in MOVES or self.weighting not in WEIGHTS:
@@ -141,6 +151,20 @@ def Discriminative(decay: float = 1 / 2.6) -> Strategy:  # noqa: N802
     section 3.2, take 1/2.6. Above 1, early blocks move faster.
     """
     return Strategy("discriminative", decay=decay)
+
+
+def BlockRates(  # noqa: N802
+    rates: Iterable[float], name: str = "discriminative"
+) -> Strategy:
+    """Each block of the body has a rate of its own, relative to the head's, from the input on.
+
+    rates: e.g. (1/8, 1/4, 1/2, 1) for four blocks, or what their curvatures ask for (then
+    name="curvature_rates"). ``Discriminative(decay)`` is rates[b] = decay^(B - b), b from 0 up.
+    """
+    rates = tuple(float(rate) for rate in rates)
+    if not rates:
+        raise ValueError("rates is empty; give one a block of the body, or take FullFineTuning()")
+    return Strategy(name, block_rates=rates)
 
 
 def GradualUnfreezing(stages: int = 5) -> Strategy:  # noqa: N802
