@@ -1,4 +1,4 @@
-"""Curvature of the mean log loss: products, extreme eigenvalues, trace, Fisher diagonal.
+"""Curvature of the mean log loss: products, eigenvalues, their density, trace, Fisher diagonal.
 
 Any ``torch.nn.Module`` that maps inputs (n, ...) to logits (n,) or (n, K); parameters are a dict
 name -> tensor, all of them or a `block`. Nothing here changes the network.
@@ -9,6 +9,7 @@ name -> tensor, all of them or a `block`. Nothing here changes the network.
     fisher = fisher_diagonal(network, inputs, labels="exact")
 """
 
+from medxfer_lab.methods.curvature.density import SpectralDensity, spectral_density
 from medxfer_lab.methods.curvature.fisher import fisher_diagonal
 from medxfer_lab.methods.curvature.functional import block
 from medxfer_lab.methods.curvature.lanczos import Eigenvalues, Lanczos, lanczos, top_eigenvalues
@@ -25,6 +26,7 @@ __all__ = [
     "Eigenvalues",
     "Lanczos",
     "Operator",
+    "SpectralDensity",
     "Trace",
     "block",
     "fisher_diagonal",
@@ -35,5 +37,6 @@ __all__ = [
     "hutch_plus_plus_trace",
     "hutchinson_trace",
     "lanczos",
+    "spectral_density",
     "top_eigenvalues",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -88,24 +89,28 @@ def lanczos(
     product: Product,
     dimension: int,
     steps: int,
-    seed: int,
+    seed: int | None = None,
     reorthogonalise: bool = True,
     device: str | torch.device = "cpu",
+    start: Tensor | None = None,
 ) -> Lanczos:
-    """``steps`` steps from a random start on the sphere (Lanczos 1950; Golub and Van Loan, ch. 10).
+    """``steps`` steps from a start on the sphere (Lanczos 1950; Golub and Van Loan, ch. 10).
 
     product: (d,) float64 -> (d,), a symmetric matrix's; e.g. `hessian_operator`.
     dimension: d. steps: m <= d; fewer come back where the start's directions are exhausted.
     reorthogonalise: keep each new vector orthogonal to all before it, at m^2 d operations and
         without a product more. Without it, rounding brings found eigenvalues back as copies
         ("ghosts"), and the vectors are not orthonormal.
+    start: (d,), not zero, of any length: q_1 is its direction. ``None``: a random direction, drawn
+        by ``seed``, which only then is needed.
 
     One start finds one vector of each eigenspace: a repeated eigenvalue is seen once.
     """
     steps, dimension = whole("steps", steps, 1), whole("dimension", dimension, 1)
     if steps > dimension:
         raise ValueError(f"steps is {steps}, dimension {dimension}; ask for at most {dimension}")
-    *_, found = _process(product, dimension, steps, seed, reorthogonalise, device)
+    first = _random(dimension, seed) if start is None else _direction(start, dimension)
+    *_, found = _process(product, steps, first.to(device), reorthogonalise)
     return found
 
 
@@ -135,7 +140,8 @@ def top_eigenvalues(
     max_steps = min(whole("max_steps", max_steps, 1), whole("dimension", dimension, 1))
     if count > max_steps:
         raise ValueError(f"count is {count}; {max_steps} steps find at most as many eigenvalues")
-    for found in _process(product, dimension, max_steps, seed, True, device):
+    first = _random(dimension, seed).to(device)
+    for found in _process(product, max_steps, first, True):
         size = np.abs(found.ritz_values)
         best = (np.argsort(-size) if which == "magnitude" else np.arange(len(size)))[:count]
         bounds = found.residual_bounds[best]
@@ -147,18 +153,12 @@ def top_eigenvalues(
 
 
 def _process(
-    product: Product,
-    dimension: int,
-    steps: int,
-    seed: int,
-    reorthogonalise: bool,
-    device: str | torch.device,
+    product: Product, steps: int, start: Tensor, reorthogonalise: bool
 ) -> Iterator[Lanczos]:
     """The state after each step, until ``steps`` are done or nothing new is left."""
-    generator = torch.Generator().manual_seed(seed)
-    basis = torch.empty(steps, dimension, dtype=torch.float64, device=device)
-    q = torch.randn(dimension, dtype=torch.float64, generator=generator).to(device)
-    q, beta, scale = q / q.norm(), 0.0, 0.0
+    dimension = len(start)
+    basis = torch.empty(steps, dimension, dtype=torch.float64, device=start.device)
+    q, beta, scale = start / start.norm(), 0.0, 0.0
     alphas, betas = [], []
     for m in range(1, steps + 1):
         basis[m - 1] = q
@@ -177,6 +177,25 @@ def _process(
             return
         betas.append(beta)
         q = r / beta
+
+
+def _random(dimension: int, seed: int | None) -> Tensor:
+    """(d,) normal: its direction is uniform on the sphere."""
+    if seed is None:
+        raise ValueError("neither seed nor start is given: one of them must say where to begin")
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(dimension, dtype=torch.float64, generator=generator)
+
+
+def _direction(start: Tensor, dimension: int) -> Tensor:
+    """A given start, float64, checked."""
+    if start.shape != (dimension,):
+        raise ValueError(f"start has shape {tuple(start.shape)}; expected ({dimension},)")
+    start = start.detach().double()
+    size = float(start.norm())
+    if not (math.isfinite(size) and size > 0):
+        raise ValueError(f"start has length {size}; a direction needs a finite one above 0")
+    return start
 
 
 def _checked(answer: Tensor, asked: Tensor) -> Tensor:

@@ -1,13 +1,26 @@
 """Oracles: the dense eigendecomposition; matrices whose eigenvalues are chosen."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medxfer_lab.methods.curvature import hessian_operator, lanczos, top_eigenvalues
-from tests.methods.curvature.cases import NAMES, case, dense_hessian, symmetric
+from medxfer_lab.methods.curvature import (
+    gauss_newton_operator,
+    hessian_operator,
+    lanczos,
+    top_eigenvalues,
+)
+from tests.methods.curvature.cases import (
+    NAMES,
+    case,
+    dense_gauss_newton,
+    dense_hessian,
+    symmetric,
+)
 
 torch.set_num_threads(1)
 
@@ -72,6 +85,37 @@ def test_weights_are_gauss_quadrature():
         v = matrix @ v
 
 
+def test_a_start_can_be_given():
+    """Its direction is q_1; a seed's own start, given back, makes the same steps."""
+    matrix = symmetric(torch.linspace(-1, 2, 30).double())
+    drawn = lanczos(product_of(matrix), 30, 6, seed=4)
+    given = lanczos(product_of(matrix), 30, 6, start=-7 * drawn.basis[0])
+    torch.testing.assert_close(given.basis[0], -drawn.basis[0], rtol=0, atol=1e-15)
+    np.testing.assert_allclose(given.tridiagonal, drawn.tridiagonal, rtol=0, atol=1e-12)
+    values, vectors = torch.linalg.eigh(matrix)
+    pair = vectors[:, 3] + 2 * vectors[:, 20]  # two directions hold it: two steps end it
+    found = lanczos(product_of(matrix), 30, 6, start=pair)
+    assert found.ritz_values == pytest.approx(values[[20, 3]].numpy(), abs=1e-12)
+    assert found.weights == pytest.approx([0.8, 0.2], abs=1e-12)
+    ones = torch.ones(30)  # float32 is lifted; one step is the Rayleigh quotient
+    first = lanczos(product_of(matrix), 30, 1, start=ones)
+    assert first.ritz_values[0] == pytest.approx(float(matrix.sum()) / 30, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_top_eigenvalues_of_both_matrices_of_a_network(name):
+    """To 1e-8 of the dense ones, from products alone."""
+    c = case(name)
+    pairs = (
+        (hessian_operator(c.network, c.inputs, c.labels), dense_hessian(c)),
+        (gauss_newton_operator(c.network, c.inputs), dense_gauss_newton(c)),
+    )
+    for operator, dense in pairs:
+        exact = np.linalg.eigvalsh(dense.numpy())[::-1][:2]
+        top = top_eigenvalues(operator, operator.dimension, 2, seed=0, tolerance=1e-9)
+        assert top.values == pytest.approx(exact, rel=1e-8)
+
+
 def test_a_start_s_directions_can_run_out():
     found = lanczos(product_of(symmetric([3.0, 3.0, 1.0, 1.0, 1.0])), 5, 5, seed=0)
     assert found.ritz_values == pytest.approx([3, 1], abs=1e-12)
@@ -119,6 +163,13 @@ def test_bad_input_is_named():
         top_eigenvalues(product_of(matrix), 2, seed=0, which="smallest")
     with pytest.raises(ValueError, match="count is 3"):
         top_eigenvalues(product_of(matrix), 2, 3, seed=0)
+    with pytest.raises(ValueError, match="neither seed nor start"):
+        lanczos(product_of(matrix), 2, 1)
+    with pytest.raises(ValueError, match=r"start has shape \(3,\); expected \(2,\)"):
+        lanczos(product_of(matrix), 2, 1, start=torch.ones(3))
+    for bad, length in ((0.0, "0.0"), (math.nan, "nan"), (math.inf, "inf")):
+        with pytest.raises(ValueError, match=f"start has length {length}"):
+            lanczos(product_of(matrix), 2, 1, start=torch.full((2,), bad))
     with pytest.raises(ValueError, match="NaN or infinity"):
         lanczos(lambda v: v / 0, 2, 1, seed=0)
     with pytest.raises(ValueError, match=r"product has shape \(1,\)"):

@@ -10,10 +10,17 @@ from hypothesis import strategies as st
 
 from medxfer_lab.methods.curvature import (
     gauss_newton_operator,
+    hessian_operator,
     hutch_plus_plus_trace,
     hutchinson_trace,
 )
-from tests.methods.curvature.cases import NAMES, case, dense_gauss_newton, symmetric
+from tests.methods.curvature.cases import (
+    NAMES,
+    case,
+    dense_gauss_newton,
+    dense_hessian,
+    symmetric,
+)
 
 torch.set_num_threads(1)
 ESTIMATORS = (hutchinson_trace, hutch_plus_plus_trace)
@@ -34,6 +41,15 @@ def test_trace_of_a_network_s_gauss_newton_matrix(name):
     assert abs(plain.estimate - float(dense.trace())) < 4 * deviation
     sketched = hutch_plus_plus_trace(operator, operator.dimension, 72, seed=0)
     assert sketched.estimate == pytest.approx(float(dense.trace()), rel=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trace_of_a_network_s_hessian(name):
+    """A sketch of every direction is exact, for an indefinite matrix too."""
+    c = case(name)
+    operator = hessian_operator(c.network, c.inputs, c.labels)
+    found = hutch_plus_plus_trace(operator, operator.dimension, 3 * operator.dimension, seed=0)
+    assert found.estimate == pytest.approx(float(dense_hessian(c).trace()), rel=1e-9)
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
