@@ -23,7 +23,7 @@ COLOURS: dict[str, str] = {
     "normalisation_only": "#44AA99",
     "bias_only": "#999933",
     "low_rank": "#661100",
-    "curvature_rates": "#117733",
+    "curvature_rates": "#4B0055",
     "untrained": "#7F7F7F",
     "matched_scales": "#B08D57",
     "pixels": "#000000",
