@@ -187,10 +187,10 @@ def empirical_importance(task: LogisticTask, theta: ArrayLike) -> np.ndarray:
     """mean_i (p_i - y_i)^2 x_ij^2, (d,): the same with the data's labels, "empirical" Fisher.
 
     An example of margin m weighs sigma(-m)^2, about e^-2m where it is fitted well; over the model's
-    weight that is e^-m exactly (`empirical_share`). Both go to 0 as a network interpolates, this one first. A
-    label that is fitted badly weighs e^|m| times too much instead. They agree on average only if
-    labels follow the model's probabilities (Kunstner, Balles and Hennig, "Limitations of the
-    empirical Fisher approximation for natural gradient descent", NeurIPS 2019).
+    weight that is e^-m exactly (`empirical_share`). Both go to 0 as a network interpolates, this
+    one first. A label that is fitted badly weighs e^|m| times too much instead. They agree on
+    average only if labels follow the model's probabilities (Kunstner, Balles and Hennig,
+    "Limitations of the empirical Fisher approximation for natural gradient descent", NeurIPS 2019).
     """
     return per_example_importance(task.gradients(theta))
 
