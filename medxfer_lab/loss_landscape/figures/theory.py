@@ -79,7 +79,7 @@ def two_blocks(step_a: float, step_b: float, coupling: float = 0.7) -> Figure:
     steps = descent.block_steps(h, BLOCKS, [step_a, step_b])
     word = fate(1 / descent.joint_edge(h, steps))
     colour, dashes = FATES[word]
-    fig, (plane, rates) = _panels("two blocks", 2, (8.4, 3.9))
+    fig, (plane, rates) = _panels("two blocks", 2, (7.4, 3.6))
     _bowl(plane, h, 3.0)
     path = descent.descend(h, [0, 0], steps, 20, start=[1.0, 0.8])
     plane.plot(*path.T, color=colour, ls=dashes, marker="o", ms=4, lw=1)
@@ -211,7 +211,7 @@ def _bowl(ax: Axes, hessian: np.ndarray, reach: float) -> None:
     moves = np.stack(np.meshgrid(axis, axis), axis=-1)
     loss = descent.quadratic_loss(hessian, [0, 0], moves)
     ax.contour(
-        axis, axis, loss, loss.max() * np.linspace(0.05, 1, 7) ** 2, colors="0.8", linewidths=0.8
+        axis, axis, loss, loss.max() * np.linspace(0.05, 1, 5) ** 2, colors="0.8", linewidths=0.8
     )
     ax.plot(0, 0, "+", color="0.3", ms=9)
     ax.set(xlim=(-reach, reach), ylim=(-reach, reach))
