@@ -20,6 +20,9 @@ WEIGHTS: dict[str, tuple[str, ...]] = {
     "efficientnet_lite0": ("imagenet", "untrained", "matched_scales"),
     "small_cnn": ("photographs", "untrained", "matched_scales"),
 }
+#: small_cnn's checkpoints whose scales "matched_scales" takes in turn. Not len(CHECKPOINTS): there
+#: were three when the first records were made, and a seed must go on meaning the same network.
+_SCALES = 3
 _SOURCE_CLASSES = {"imagenet": 1000, "photographs": 10}
 
 
@@ -38,7 +41,7 @@ def load(
         ones and the default; ``"untrained"`` is torch's own initialisation; ``"matched_scales"``
         is drawn at random with each pretrained tensor's mean and standard deviation.
     seed: of the initialisation, of the draw, and of the head. For small_cnn it also picks the
-        pretrained checkpoint, 0 to 2 (``"matched_scales"``: the checkpoint seed modulo 3).
+        pretrained checkpoint, 0 to 7 (``"matched_scales"``: the checkpoint seed modulo 3).
     n_classes: of a fresh head; ``None`` keeps the head that came with the pretrained weights.
 
     The same arguments give the same weights. Raises ``ValueError`` for unknown names and
@@ -86,7 +89,7 @@ def _small(weights: str, seed: int, n_classes: int) -> Network:
             f"small_cnn has pretrained checkpoints for seeds {CHECKPOINTS}, not {seed}; for "
             "another head on the same checkpoint call reset_head(seed)"
         )
-    path = checkpoint_path(seed % len(CHECKPOINTS))
+    path = checkpoint_path(seed % _SCALES if weights == "matched_scales" else seed)
     tensors, _ = files.read_weights(path)
     body = {key.removeprefix("body."): t for key, t in tensors.items() if key.startswith("body.")}
     if weights == "matched_scales":

@@ -14,7 +14,7 @@ from medxfer_lab.nets.network import Network, new_head
 INPUT_SIZE = 32
 N_FEATURES = 64
 #: seeds of the pretrained checkpoints that come with the package
-CHECKPOINTS = (0, 1, 2)
+CHECKPOINTS = tuple(range(8))
 #: (channels in, channels out, kernel, stride) of each block
 _BLOCKS = ((1, 16, 5, 2), (16, 32, 3, 2), (32, 48, 3, 1), (48, N_FEATURES, 3, 2))
 _GROUPS = 8
