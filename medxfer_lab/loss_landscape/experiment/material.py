@@ -22,6 +22,7 @@ from medxfer_lab.course.progress import home
 from medxfer_lab.imaging import FLAIR, Burden, Cohort, Hospital, normalize
 from medxfer_lab.nets.fetch import fetch
 from medxfer_lab.nets.photographs import Photographs, PhotographsError, read_photographs
+from medxfer_lab.nets.small_cnn import normalise
 from medxfer_lab.training import predict
 from medxfer_lab.training.inputs import log_loss
 
@@ -75,7 +76,7 @@ def _prepared(images, labels, first: int, n: int) -> Set:
         raise ValueError(f"photographs {first} to {first + n} asked for, there are {len(images)}")
     part = slice(first, first + n)
     shown = torch.from_numpy(images[part])[:, None].float() / 255
-    return nets.small_cnn.normalise(shown), torch.from_numpy(labels[part])
+    return normalise(shown), torch.from_numpy(labels[part])
 
 
 def draw(n: int, seed: int, hospital: Hospital = HOSPITAL) -> Cohort:
