@@ -46,7 +46,7 @@ from medxfer_lab.training import (
 NAME, DATA, VERSION = "rates", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 2, "slow_sets": 2, "n": 60, "n_test": 200, "steps": 10},
-    "quick": {"sets": 2, "slow_sets": 2, "n": 100, "n_test": 500, "steps": 50},
+    "quick": {"sets": 2, "slow_sets": 2, "n": 100, "n_test": 500, "steps": 30},
     "full": {"sets": 16, "slow_sets": 8, "n": 100, "n_test": 1000, "steps": 150},
 }
 DECAY = 1 / 2.6
@@ -245,17 +245,21 @@ def choose(tuned: dict, sets: int) -> tuple[dict, dict]:
 
 
 def summary(done: list[dict], name: str) -> dict:
-    """Means over pretrainings, differences from the group's uniform arm, values set by set.
+    """Means over pretrainings, paired differences from two arms of the group, values set by set.
 
-    A gain is positive where the arm is better than uniform: less loss, more AUC.
+    "_gain" is over uniform, "_lead" over discriminative rates; positive where the arm is better:
+    less loss, more AUC.
     """
+    group = name.partition(".")[0]
     rows = np.stack([job[name] for job in done])
-    uniform = np.stack([job[f"{name.partition('.')[0]}.uniform"] for job in done])
+    uniform = np.stack([job[f"{group}.uniform"] for job in done])
+    discriminative = np.stack([job[f"{group}.discriminative"] for job in done])
     cell: dict = {}
     for i, what in enumerate(MEASURED):
         cell[what] = over_pretrainings(rows[:, i])
         cell[f"{what}_sets"] = np.round(rows[:, i], 5).tolist()
-        cell[f"{what}_gain"] = over_pretrainings(_sign(what) * (rows[:, i] - uniform[:, i]))
+        cell[f"{what}_gain"] = over_pretrainings(_sign(what) * (rows - uniform)[:, i])
+        cell[f"{what}_lead"] = over_pretrainings(_sign(what) * (rows - discriminative)[:, i])
     moved = np.stack([job[f"distance.{name}"] for job in done])
     cell["distance"] = {b: over_pretrainings(moved[:, i]) for i, b in enumerate(BLOCKS)}
     return cell

@@ -140,12 +140,16 @@ def made_up(rng, sets: int) -> list[dict]:
 
 def test_gains_are_paired_signed_and_clustered():
     done = made_up(np.random.default_rng(0), 16)
-    for name, reference in (("sgd.reversed", "sgd.uniform"), ("slow.uniform", "slow.uniform")):
+    for name, reference, key in (
+        ("sgd.reversed", "sgd.uniform", "gain"),
+        ("sgd.curvature", "sgd.discriminative", "lead"),
+        ("slow.uniform", "slow.discriminative", "lead"),
+    ):
         cell = r.summary(done, name)
         for i, (what, sign) in enumerate(zip(r.MEASURED, (-1, 1, -1))):
             pairs = [sign * (job[name][i] - job[reference][i]) for job in done]
             means = (np.array(pairs[:8]) + np.array(pairs[8:])) / 2  # set k and set k + 8
-            leaf = cell[f"{what}_gain"]
+            leaf = cell[f"{what}_{key}"]
             assert leaf["n"] == 8 and leaf["mean"] == pytest.approx(means.mean())
             half = 2.364624 * means.std(ddof=1) / 8**0.5  # Student's t, seven degrees of freedom
             assert leaf["high"] - leaf["mean"] == pytest.approx(half, rel=1e-5)
