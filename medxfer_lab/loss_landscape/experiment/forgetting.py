@@ -176,8 +176,8 @@ def forecasts(terms: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def reach(distance: np.ndarray, rise: np.ndarray, forecast: np.ndarray) -> float:
-    """How far out a forecast is within WITHIN of the measured rise (or NEAR it, in nats), everywhere
-    up to there.
+    """How far out a forecast is within WITHIN of the measured rise (or NEAR it, in nats), and
+    everywhere before.
 
     Relative distance of the last good point; half of the first one's where none is good.
     """
