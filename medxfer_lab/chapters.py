@@ -24,6 +24,7 @@ class Chapter:
 CHAPTERS: tuple[Chapter, ...] = (
     Chapter("bias_variance", "The bias-variance bargain"),
     Chapter("domain_shift", "Domain shift"),
+    Chapter("loss_landscape", "The loss landscape"),
 )
 
 #: not a chapter: pages about the floor (how pictures are made, how fast training is), which have
