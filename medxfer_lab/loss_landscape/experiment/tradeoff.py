@@ -19,14 +19,18 @@ mean over the body, so that strengths of the three ties are in one unit; the raw
 *At equal forgetting.* A curve is the broken line through (source loss, target loss) in order of
 strength, plain first. At a bound q on the source loss its value is the least target loss on those
 parts of the line where source loss <= q: over the measured points there, and the points, linear in
-source loss, at which the line crosses q. q is the start's source loss plus a share (half, quarter,
-tenth) of plain's rise, set by set. A set whose line nowhere comes down to q has no value; what has
-none is counted, and left out in pairs.
+source loss, at which the line crosses q. Set by set q is the start's source loss plus a share of
+plain's rise (``half``, ``quarter``, ``tenth``), or plus a share of log 10 - the start's
+(``known_half``, ``known_quarter``): what the old network knew, in nats, beyond a guess among ten
+classes. Plain may rise far beyond log 10, and half of its rise with it: then nothing is left to
+compare. A set whose line nowhere comes down to q has no value; those that have one are counted,
+and a difference needs both.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from math import log
 
 import numpy as np
 import torch
@@ -40,28 +44,36 @@ from medxfer_lab.loss_landscape.experiment.clusters import over_pretrainings
 from medxfer_lab.loss_landscape.experiment.continual import Replay, tune_on
 from medxfer_lab.methods.curvature import fisher_diagonal
 from medxfer_lab.metrics import auc
-from medxfer_lab.training import EWC, L2SP, FullFineTuning, fit, predict, tune
+from medxfer_lab.training import EWC, L2SP, Choice, FullFineTuning, fit, predict, tune
 from medxfer_lab.training.inputs import log_loss
 
 NAME, DATA, VERSION = "tradeoff", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 2, "n": 60, "n_source": 96, "n_test": 200, "steps": 20},
     "quick": {"sets": 2, "n": 100, "n_source": 160, "n_test": 300, "steps": 32},
-    "full": {"sets": 16, "n": 200, "n_source": 1000, "n_test": 1000, "steps": 120},
+    "full": {"sets": 16, "n": 200, "n_source": 1000, "n_test": 1000, "steps": 100},
 }
 #: strengths of each way, weak to strong; found on draws that tune
 STRENGTHS: dict[str, tuple[float, ...]] = {
     "ewc": (0.001, 0.004, 0.016, 0.064, 0.25),
     "ewc_empirical": (0.001, 0.004, 0.016, 0.064, 0.25),
-    "l2sp": (0.004, 0.016, 0.064, 0.25, 1.0),
+    "l2sp": (0.004, 0.02, 0.1, 0.5, 2.5),
     "replay": (0.001, 0.004, 0.016, 0.064, 0.25),
-    "smaller_rates": (2.0, 4.0, 8.0, 16.0, 32.0),  # plain's learning rate is divided by it
-    "early_stopping": (2.0, 4.0, 8.0, 16.0),  # and so are plain's steps
+    "smaller_rates": (2.0, 5.0, 12.0, 30.0, 75.0),  # plain's learning rate is divided by it
+    "early_stopping": (2.0, 4.0, 8.0, 16.0, 40.0),  # and so are plain's steps
 }
 #: plain fine-tuning and its grid of learning rates: more patients than in :mod:`.rates`
-PLAIN = rates.Arm(FullFineTuning(), 4e-3)
+PLAIN = rates.Arm(FullFineTuning(), 6e-3)
 MEASURED = ("target_loss", "auc", "source_loss", "source_accuracy")
-SHARES = {"half": 0.5, "quarter": 0.25, "tenth": 0.1}
+#: source loss may rise by a share of plain's rise, or of what was known: (of which, share)
+BOUNDS = {
+    "half": ("plain", 0.5),
+    "quarter": ("plain", 0.25),
+    "tenth": ("plain", 0.1),
+    "known_half": ("known", 0.5),
+    "known_quarter": ("known", 0.25),
+}
+GUESS = log(10)  # log loss of a guess among the source's ten classes
 OTHERS = ("l2sp", "smaller_rates", "replay", "ewc_empirical", "early_stopping")
 BUG_BATCH = 32
 FIRST_SEED = m.TRAINING_SEED + 2_000
@@ -175,7 +187,7 @@ def training_job(k: int, n: int, n_source: int, n_test: int, steps: int, rate: f
     data = m.target(n, FIRST_SEED + k)
     look = measuring(k, n_test)
     divided = STRENGTHS["early_stopping"]
-    stops = [round(steps / divisor) for divisor in divided]
+    stops = [max(1, round(steps / divisor)) for divisor in divided]
     plain, seen = tune_on(
         m.start(k), data, seed=k, steps=steps, learning_rate=rate, look=look, at=stops
     )
@@ -246,11 +258,11 @@ def run(parameters: dict, runner) -> dict:
         "start": _point(np.stack([job["start"] for job in done])),
         "plain": _point(np.stack([job["plain"] for job in done]), sets=True),
         "curves": {method: _curve(done, method) for method in STRENGTHS},
-        "matched": {name: _matched(done, share) for name, share in SHARES.items()},
+        "matched": {name: _matched(done, *bound) for name, bound in BOUNDS.items()},
     }
 
 
-def _choose(tuned: dict, sets: int):
+def _choose(tuned: dict, sets: int) -> Choice:
     tried = PLAIN.candidates
     return tune(
         {"plain": [{"learning_rate": rate} for rate in tried]},
@@ -282,12 +294,14 @@ def _curve(done: list[dict], method: str) -> dict:
     return cell
 
 
-def _matched(done: list[dict], share: float) -> dict:
-    """Target loss less plain's of each way at one share of plain's rise, and EWC's differences."""
+def _matched(done: list[dict], of: str, share: float) -> dict:
+    """Target loss less plain's of each way at one bound, and EWC's differences from the others."""
+    bounds = [_bound(job, of, share) for job in done]
     values = {
-        method: np.array([_value(job, method, share) for job in done]) for method in STRENGTHS
+        method: np.array([_value(job, method, bound) for job, bound in zip(done, bounds)])
+        for method in STRENGTHS
     }
-    out: dict = {"excess": {}, "differences": {}}
+    out: dict = {"bound": over_pretrainings(bounds), "excess": {}, "differences": {}}
     for method, found in values.items():
         cell = _interval(found)
         cell["reached"] = int(np.isfinite(found).sum())
@@ -298,10 +312,15 @@ def _matched(done: list[dict], share: float) -> dict:
     return out
 
 
-def _value(job: dict, method: str, share: float) -> float:
-    start, plain = job["start"][2], job["plain"]
+def _bound(job: dict, of: str, share: float) -> float:
+    start = job["start"][2]
+    return start + share * ((job["plain"][2] if of == "plain" else GUESS) - start)
+
+
+def _value(job: dict, method: str, bound: float) -> float:
+    plain = job["plain"]
     points = np.concatenate([plain[None], job[method]])[:, [2, 0]]
-    return at_equal_forgetting(points, start + share * (plain[2] - start)) - plain[0]
+    return at_equal_forgetting(points, bound) - plain[0]
 
 
 def _interval(values: np.ndarray) -> dict:

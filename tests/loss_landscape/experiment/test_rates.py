@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
-
 import numpy as np
 import pytest
 import torch
@@ -102,7 +100,7 @@ def test_distances_by_hand():
 @pytest.mark.parametrize(
     ("losses", "beyond", "usable", "asked"),
     [
-        ([0.1, 0.2, 0.3, 0.9, 0.9], [], 3, 0),  # the grid holds the edge
+        ([0.1, 0.2, 0.6, 0.68, 0.9], [], 3, 0),  # the grid holds the edge: .68 is no use
         ([0.9] * 5, [], None, 0),
         ([0.1] * 5, [0.5, float("nan"), 0.1], "x4", 2),  # a run that diverged ends the search
         ([0.1] * 5, [0.5, 0.5, 0.5], "x64", 3),
@@ -127,7 +125,6 @@ def test_largest_usable_rate(monkeypatch, losses, beyond, usable, asked):
     assert found["usable"] == pytest.approx(expected)
     assert len(calls) == 5 + asked and calls[:5] == tried
     np.testing.assert_array_equal(found["losses"], np.column_stack([[0.5] * 5, losses]))
-    assert max(losses[:3]) < log(2) or usable is None
 
 
 def made_up(rng, sets: int) -> list[dict]:
