@@ -86,7 +86,7 @@ ARMS = {
     "adam.frozen_early": Arm(EARLY, 2e-3),
     "untrained.uniform": Arm(FullFineTuning(), 6e-4, "untrained"),
     "untrained.discriminative": Arm(Discriminative(DECAY), 3e-3, "untrained"),
-    "untrained.reversed": Arm(Discriminative(1 / DECAY), 1.2e-3, "untrained"),
+    "untrained.reversed": Arm(Discriminative(1 / DECAY), 6e-4, "untrained"),
     "sgd.uniform": Arm(FullFineTuning(), 0.15, optimizer="sgd"),
     "sgd.discriminative": Arm(Discriminative(DECAY), 0.25, optimizer="sgd"),
     "sgd.reversed": Arm(Discriminative(1 / DECAY), 0.03, optimizer="sgd"),
