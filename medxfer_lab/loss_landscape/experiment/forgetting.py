@@ -8,9 +8,11 @@ Fisher diagonal (what EWC keeps).
 
 *Along the way*: the places of Adam after some steps. *Along the line*: fractions and multiples of
 the last displacement. *Directions*: at one relative length the rise along the new task's gradient,
-along the tuned displacement, along random directions (plain, and in proportion to each weight),
-and along gradient and displacement after their parts in the old Hessian's steepest eigenspace were
-taken out.
+along the tuned displacement, along random directions (plain; in proportion to each weight; with the gradient's or
+the displacement's own length in every tensor, so that a difference that is left is not one between
+blocks), and along gradient and displacement after their parts in the steepest eigenspace of the old
+Gauss-Newton matrix were taken out. The first gradient passes through the fresh head, which is
+random.
 """
 
 from __future__ import annotations
@@ -52,11 +54,14 @@ FORECASTS = ("total", "quadratic", "gauss_newton", "fisher_diagonal")
 #: a forecast is taken to hold while it is within this share of the measured rise, or this near
 WITHIN, NEAR = 0.25, 0.01
 LENGTH = 0.005  # of every direction's step, relative to the body
+DRAWS = 8  # of each random direction
 DIRECTIONS = (
     "gradient",
     "displacement",
     "random",
     "random_relative",
+    "random_like_gradient",
+    "random_like_displacement",
     "gradient_less_steep",
     "displacement_less_steep",
 )
@@ -99,6 +104,11 @@ class Old:
         ]
         return np.array([float(p) for p in parts])
 
+    def as_long(self, vector: Tensor, other: Tensor) -> Tensor:
+        """The vector, stretched in every tensor to the length that another one has there."""
+        parts, wanted = self.hessian.unflatten(vector), self.hessian.unflatten(other)
+        return self.flat({n: v * (wanted[n].norm() / v.norm()) for n, v in parts.items()})
+
     def steep(self, count: int) -> Tensor:
         """(count, d) eigenvectors of the largest eigenvalues of the Gauss-Newton matrix."""
         product, dimension = self.gauss_newton, self.gauss_newton.dimension
@@ -137,31 +147,41 @@ def forgetting_job(k: int, s: int, n: int, n_old: int, at: list[int], top: int) 
 
 
 def _directions(old: Old, descent: Tensor, displacement: Tensor, top: int, seed: int) -> dict:
-    """Rise and terms at one length; shares in the steep eigenspace; steepness (1: like random)."""
+    """Rise and d'Gd/2 at one length; shares in the steep eigenspace; steepness, which is the
+    curvature along a direction over the mean of all (1: like a random direction)."""
     steep, generator = old.steep(top), torch.Generator().manual_seed(seed)
-    noise = torch.randn(len(displacement), generator=generator, dtype=torch.float64)
     mean_curvature = float(old.fisher.mean())  # tr G/d
-    vectors = {
-        "gradient": descent,
-        "displacement": displacement,
+    noise = [
+        torch.randn(len(displacement), generator=generator, dtype=torch.float64)
+        for _ in range(DRAWS)
+    ]
+    families = {
+        "gradient": [descent],
+        "displacement": [displacement],
         "random": noise,
-        "random_relative": noise * old.place.abs(),
-        "gradient_less_steep": descent - (steep @ descent) @ steep,
-        "displacement_less_steep": displacement - (steep @ displacement) @ steep,
+        "random_relative": [v * old.place.abs() for v in noise],
+        "random_like_gradient": [old.as_long(v, descent) for v in noise],
+        "random_like_displacement": [old.as_long(v, displacement) for v in noise],
+        "gradient_less_steep": [descent - (steep @ descent) @ steep],
+        "displacement_less_steep": [displacement - (steep @ displacement) @ steep],
     }
     out: dict = {"steep_dimension": top / len(displacement)}
-    for name, vector in vectors.items():
-        unit = vector / vector.norm()
-        delta = LENGTH * float(old.place.norm()) * unit
-        terms = old.terms(delta)
-        # there and back: the linear term cancels, what is left is curvature
-        rises = [old.rise(delta), old.rise(-delta)]
-        out[f"rise_{name}"] = float(np.mean(rises))
-        out[f"forward_{name}"] = rises[0]
-        out[f"quadratic_{name}"] = float(terms[1])
-        out[f"steepness_{name}"] = float(unit @ old.gauss_newton(unit)) / mean_curvature
-        out[f"share_{name}"] = float((steep @ unit).square().sum())
+    for name, vectors in families.items():
+        rows = np.mean([_direction_of(old, v, steep, mean_curvature) for v in vectors], axis=0)
+        keys = ("rise", "forward", "quadratic", "steepness", "share")
+        out |= {f"{key}_{name}": float(value) for key, value in zip(keys, rows, strict=True)}
     return out
+
+
+def _direction_of(old: Old, vector: Tensor, steep: Tensor, mean_curvature: float) -> list[float]:
+    unit = vector / vector.norm()
+    delta = LENGTH * float(old.place.norm()) * unit
+    forward, back = old.rise(delta), old.rise(-delta)
+    curved = float(unit @ old.gauss_newton(unit))
+    half = curved * float(delta @ delta) / 2
+    # there and back: the linear term cancels, what is left is curvature
+    mean = (forward + back) / 2
+    return [mean, forward, half, curved / mean_curvature, float((steep @ unit).square().sum())]
 
 
 def forecasts(terms: np.ndarray) -> dict[str, np.ndarray]:
@@ -209,17 +229,32 @@ def run(parameters: dict, runner) -> dict:
     }
     for kind, prefix in (("way", ""), ("line", "line_")):
         for name in FORECASTS:
-            values = [[_reach(job, prefix, name) for job in group] for group in grouped]
-            out["reach"][f"{kind}_{name}"] = _geometric(np.log(np.array(values)).mean(1))
+            values = np.array([[_reach(job, prefix, name) for job in g] for g in grouped])
+            ends = np.array([[job[f"{prefix}distance"][[0, -1]] for job in g] for g in grouped])
+            out["reach"][f"{kind}_{name}"] = _geometric(np.log(values).mean(1)) | {
+                "never": int((values < ends[..., 0]).sum()),
+                "to_the_end": int((values >= ends[..., 1]).sum()),
+                "runs": values.size,
+            }
     for name in ("gradient", "displacement"):
-        logs = [math.log(g[0][f"steepness_{name}"]) for g in grouped]
-        out[f"log_steepness_{name}"] = metrics.mean_interval(logs).record()
-        saved = [
-            math.log(g[0][f"quadratic_{name}"] / g[0][f"quadratic_{name}_less_steep"])
-            for g in grouped
-        ]
-        out[f"log_saved_{name}"] = metrics.mean_interval(saved).record()
+        out |= _steepness(grouped, name)
     return out
+
+
+def _steepness(grouped: list[list[dict]], name: str) -> dict:
+    """Log ratios of d'Gd: over all directions' mean; over random directions with the same length
+    in every tensor; and over what is left of the direction less its steep part."""
+
+    def logs(other: str) -> dict:
+        values = [math.log(g[0][f"steepness_{name}"] / g[0][f"steepness_{other}"]) for g in grouped]
+        return metrics.mean_interval(values).record()
+
+    plain = [math.log(g[0][f"steepness_{name}"]) for g in grouped]
+    return {
+        f"log_steepness_{name}": metrics.mean_interval(plain).record(),
+        f"log_steeper_than_like_{name}": logs(f"random_like_{name}"),
+        f"log_saved_{name}": logs(f"{name}_less_steep"),
+    }
 
 
 def _reach(job: dict, prefix: str, name: str) -> float:

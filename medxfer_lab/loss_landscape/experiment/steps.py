@@ -7,6 +7,11 @@ quadratic model (same start, gradient and Gauss-Newton matrix) says how many ste
 A network differs from the model for two more reasons: its curvature is not Gauss-Newton's alone,
 and it changes as the network moves.
 
+So "found" is the step at which the loss is first seen to rise, not stability itself; found over
+the *model's* own edge is what the quadratic picture is judged by. Bisection takes for granted that
+whatever is longer than a step that is too long is too long as well. With Adam, whose memory can
+carry the loss up without diverging, the criterion is coarser.
+
 Steps are tried one block at a time (the others stand still), for all blocks with one step (*one*),
 and for all blocks with each its own 2/lambda_b times a common factor (*each*). Then with
 mini-batches, and with Adam.
@@ -284,29 +289,42 @@ def _start(found: list[dict], start: str) -> dict:
         for key, (a, b) in logs.items():
             out[case][key] = metrics.mean_interval(np.log(a[:, i] / b[:, i])).record()
         beyond = stack["found"][:, i] / stack["predicted"][:, i]
+        out[case]["predicted_pretrainings"] = stack["predicted"][:, i].tolist()
         out[case]["beyond_the_search"] = int(((beyond <= LOWEST) | (beyond >= HIGHEST)).sum())
         if case != "each":
             ratio = np.log(stack["found"][:, i] / stack["hessian"][:, i])
             out[case]["log_found_over_hessian"] = metrics.mean_interval(ratio).record()
-    blocks = len(cases()) - 2
-    smallest = stack["predicted"][:, :blocks].min(1)
-    rate = 1 / (1 / stack["predicted"][:, :blocks]).sum(1)  # 2 over the sum of the curvatures
-    out["least_block_over_one"] = metrics.mean_interval(
-        np.log(smallest / stack["found"][:, blocks])
-    ).record()
-    out["sum_rule_over_one"] = metrics.mean_interval(
-        np.log(rate / stack["found"][:, blocks])
-    ).record()
+    out |= _rules(stack, len(cases()) - 2)
     for kind in ("sgd", "adam_factor"):
         factors = np.array([job[f"{start}_{kind}"] for job in found])
+        out[f"{kind}_pretrainings"] = factors.tolist()
         out[f"log_{kind.replace('_factor', '')}"] = metrics.mean_interval(np.log(factors)).record()
         out[f"beyond_{kind.replace('_factor', '')}"] = int(
             ((factors <= LOWEST) | (factors >= HIGHEST)).sum()
         )
+    one = stack["found"][:, -2] / stack["predicted"][:, -2]
+    sgd = np.array([job[f"{start}_sgd"] for job in found])
+    out["log_sgd_over_one"] = metrics.mean_interval(np.log(sgd / one)).record()
     rates = [job[f"{start}_adam_predicted"] for job in found]
     out["adam_predicted"] = _geometric(np.array(rates))
     out["loss"] = metrics.mean_interval([job[f"loss_{start}"] for job in found]).record()
     return out
+
+
+def _rules(stack: dict[str, np.ndarray], blocks: int) -> dict:
+    """Log ratios, found steps throughout: the least block's own over the common one; the common
+    one over 2/(sum of curvatures); a block's own over what it takes jointly; last over first."""
+    found, one, each = stack["found"][:, :blocks], stack["found"][:, -2], stack["found"][:, -1]
+    # 2 over the sum of the blocks' curvatures
+    rule = 1 / (1 / stack["predicted"][:, :blocks]).sum(1)
+    logs = {
+        "least_block_over_one": found.min(1) / one,
+        "one_over_sum_rule": one / rule,
+        "own_over_joint": 1 / each,
+        "last_over_first": found[:, blocks - 2] / found[:, 0],
+        "head_over_first": found[:, blocks - 1] / found[:, 0],
+    }
+    return {name: metrics.mean_interval(np.log(v)).record() for name, v in logs.items()}
 
 
 def _geometric(values: np.ndarray) -> dict:
