@@ -1,4 +1,4 @@
-"""The chapter's practice: eight questions of steps, units and forgetting that answer back.
+"""The chapter's practice: eight questions of steps, units and forgetting, with checks that answer.
 
 The exercises themselves are in :mod:`medxfer_lab.loss_landscape.exercises`, one to a file.
 """
@@ -33,8 +33,8 @@ ROOMS = (
 def exercises(seed: int = 0) -> dict[str, Exercise]:
     """All exercises of the chapter by id, in the page's order.
 
-    Another ``seed`` gives other numbers, other blocks and other orders of options: fresh questions
-    for graded work. The course's own pages use seed 0.
+    Another ``seed`` gives other numbers, and in places another convention: fresh questions for
+    graded work. The course's own pages use seed 0.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed={seed!r}: expected a whole number, 0 or more")

@@ -70,7 +70,11 @@ def exercise(seed: int) -> Exercise:
         ),
         wrong=(
             *(Wrong(m.diagnosis, m.value, m.diagnosis) for m in mistakes),
-            Wrong("the new Hessian inverted", _newton, "raises"),
+            Wrong(
+                "strength squared",
+                lambda H, n, F, o, s: _solution(H, n, F, o, s**2),
+                "unknown",
+            ),
             Wrong("the loss there", lambda H, n, F, o, s: 0.5, "shape"),
             Wrong("nothing returned", lambda H, n, F, o, s: None, "returns-nothing"),
             Wrong("two numbers", answer, "wrong-type"),
@@ -78,8 +82,8 @@ def exercise(seed: int) -> Exercise:
         solution=(
             "The gradient of the sum vanishes where $(H_n + s F)\\,\\theta = H_n\\theta_n + s F"
             f"\\theta_o$:\n\n```python\n{_SOLUTION}\n```\n\n"
-            f"In the prompt this is {_shown(answer)}. An average by strength alone "
-            f"({_shown(average)}) forgets that strength multiplies curvature: where "
+            f"In the prompt this is {_shown(answer)}. The average by strength alone, "
+            f"{_shown(average)}, forgets that strength multiplies curvature: where "
             "$F$ is flat, no strength holds a parameter back; where $H_n$ is flat, the weakest "
             "penalty brings it home."
         ),
@@ -149,7 +153,7 @@ def _mistakes() -> list[Mistake]:
         ),
         Mistake(
             "curvatures-swapped",
-            _of(lambda H, n, F, o, s: _solution(s * H, n, F / s, o, s)),
+            _of(lambda H, n, F, o, s: _solution(s * H, n, F, o, 1.0)),
             "The strength multiplies the new task's Hessian. It belongs to the importance: a "
             "strong penalty must keep you near the old optimum.",
         ),
@@ -162,7 +166,7 @@ def _mistakes() -> list[Mistake]:
         ),
         Mistake(
             "both-diagonal",
-            _of(lambda H, n, F, o, s: (p(H, n) + s * p(F, o)) / (np.diag(H) + s * np.diag(F))),
+            _of(_one_by_one),
             "You solved each parameter by itself, with diagonals only. The matrices couple them.",
         ),
         Mistake(
@@ -196,14 +200,14 @@ def _mistakes() -> list[Mistake]:
     ]
 
 
-def p(matrix: np.ndarray, point: np.ndarray) -> np.ndarray:
-    """Diagonal pull of a valley, (d,)."""
-    return np.diag(matrix) * point
-
-
 def _solution(H, n, F, o, s) -> np.ndarray:
     """Of valleys that need not be proper ones: the mistakes' own."""
     return np.linalg.solve(H + s * F, H @ n + s * F @ o)
+
+
+def _one_by_one(H, n, F, o, s) -> np.ndarray:
+    h, f = np.diag(H), s * np.diag(F)
+    return (h * n + f * o) / (h + f)
 
 
 def _of(slip: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
@@ -220,14 +224,6 @@ _reference = _of(_solution)
 
 def _average(new_hessian, new_optimum, importance, old_optimum, strength):
     return (new_optimum + strength * old_optimum) / (1 + strength)
-
-
-def _newton(new_hessian, new_optimum, importance, old_optimum, strength):
-    """Right where the new valley is a proper one: theta = (1 + s H^-1 F)^-1 (...)."""
-    if np.linalg.matrix_rank(new_hessian) < len(new_hessian):
-        raise np.linalg.LinAlgError("Singular matrix")
-    shift = strength * np.linalg.solve(new_hessian, importance)
-    return np.linalg.solve(np.eye(len(shift)) + shift, new_optimum + shift @ old_optimum)
 
 
 def _with_inverse(new_hessian, new_optimum, importance, old_optimum, strength):

@@ -10,6 +10,7 @@ import numpy as np
 import sympy
 
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
+from medxfer_lab.course.expressions import parse_formula, positive
 from medxfer_lab.course.feedback import Feedback
 from medxfer_lab.course.functions import formula
 from medxfer_lab.course.values import Grade, Mistake, apart, as_number, number
@@ -55,8 +56,9 @@ def exercise(seed: int) -> Exercise:
             "A network was trained on `n_old` patients of a large hospital, with a normal prior of "
             "precision `P` (one over its variance). Look at one of its parameters, $\\theta$. "
             "Training ended at $\\theta_o$, the maximum of the posterior. The *mean* log loss "
-            "per patient has the Fisher information `F` there, which is its second derivative. "
-            "Now a small hospital tunes the network on `n_new` patients and minimises\n\n"
+            "per patient has the Fisher information `F` there, which stands for its second "
+            "derivative. Now a small hospital tunes the network on `n_new` patients and "
+            "minimises\n\n"
             f"$L_n(\\theta) + {case.penalty}$,\n\n"
             "where $L_n$ is the *mean* log loss of its own patients. Take the old posterior, by "
             "Laplace's approximation, as the prior of the new task. Which $c$ makes the minimum "
@@ -86,7 +88,10 @@ def exercise(seed: int) -> Exercise:
             Variant("three digits", f"{value:.3g}"),
         ),
         wrong=(
-            *(Wrong(m.diagnosis, m.value, m.diagnosis) for m in _first_of_each(mistakes)),
+            *(
+                Wrong(m.diagnosis, m.value, m.diagnosis)
+                for m in {m.diagnosis: m for m in mistakes}.values()
+            ),
             Wrong("another symbol", "n_old*F/n_new + tau", "unreadable"),
             Wrong("a list", ["n_old", "F"], "wrong-type"),
         ),
@@ -106,8 +111,6 @@ def exercise(seed: int) -> Exercise:
 
 def evaluate(text: str, case: Case) -> float:
     """A formula's value for the numbers of the prompt."""
-    from medxfer_lab.course.expressions import parse_formula, positive
-
     expression = parse_formula(text, list(SYMBOLS))
     return float(expression.subs({positive(name): getattr(case, name) for name in SYMBOLS}))
 
@@ -225,10 +228,6 @@ def _mistakes(case: Case) -> list[Mistake]:
             "This is the factor in front of `F`. Asked is the whole `c` of this parameter.",
         ),
     ]
-
-
-def _first_of_each(mistakes: list[Mistake]) -> list[Mistake]:
-    return list({m.diagnosis: m for m in reversed(mistakes)}.values())[::-1]
 
 
 def _expression(case: Case) -> sympy.Expr:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,8 @@ from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
 from medxfer_lab.course.functions import function
 from medxfer_lab.course.values import Grade, Mistake, apart, as_number, number
+from medxfer_lab.loss_landscape.exercises.importances import draw, fisher, slips, weights
+from medxfer_lab.loss_landscape.exercises.parts import named
 
 BUGGY = """
 total, batches = 0.0, 0
@@ -33,8 +34,6 @@ def fisher(gradients, probabilities, labels):
 KEYS = ("fisher", "factor")
 EXAMPLE = 'answer = {"fisher": my_function, "factor": 3}'
 
-Importance = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-
 
 @dataclass(frozen=True)
 class Loop:
@@ -52,7 +51,7 @@ class Loop:
 def exercise(seed: int) -> Exercise:
     """A function and a number; the seed draws the batches of the loop."""
     loop = _loop(seed)
-    mistakes, misjudged = _mistakes(), _misjudged(loop)
+    mistakes, misjudged = slips(), _misjudged(loop)
     return Exercise(
         id="fisher_bugs",
         title="What the training loop calls important",
@@ -89,18 +88,12 @@ def exercise(seed: int) -> Exercise:
             Variant("two labels", {"fisher": fisher, "factor": loop.batch}),
             Variant("einsum, in a tuple", (_einsum, float(loop.batch))),
             Variant("loop, a text", [_loops, f"{loop.batch}"]),
-            Variant(
-                "without replacement",
-                {
-                    "fisher": _from_difference,
-                    "factor": loop.batch * (loop.patients - 1) / (loop.patients - loop.batch),
-                },
-            ),
+            Variant("from the log odds", {"fisher": _from_difference, "factor": loop.batch}),
         ),
         wrong=(
             *(
                 Wrong(m.diagnosis, {"fisher": m.value, "factor": loop.batch}, m.diagnosis)
-                for m in _first_of_each(mistakes)
+                for m in {m.diagnosis: m for m in mistakes}.values()
             ),
             *(
                 Wrong(m.diagnosis, {"fisher": fisher, "factor": m.value}, m.diagnosis)
@@ -125,27 +118,6 @@ def exercise(seed: int) -> Exercise:
             "for each parameter, and patients whom the network fits well all but vanish."
         ),
     )
-
-
-def fisher(gradients: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """mean_i sum_c p_ic g_icj^2, (d,): the Fisher diagonal, labels expected under the model.
-
-    gradients: (n, 2, d) of each one's log loss at labels 0 and 1. probabilities: (n,) of label 1.
-    labels: (n,), not used.
-    """
-    return (_weights(probabilities)[:, :, None] * gradients**2).sum(1).mean(0)
-
-
-def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """A hidden network of one logit: the gradients at its two labels are p J and (p - 1) J."""
-    n, d = int(rng.integers(3, 7)), int(rng.integers(2, 4))
-    logit_gradients = rng.standard_normal((n, d)) + 0.5
-    p = rng.uniform(0.05, 0.95, n)
-    return {
-        "gradients": (p[:, None] - np.array([0, 1]))[:, :, None] * logit_gradients[:, None],
-        "probabilities": p,
-        "labels": rng.integers(0, 2, n),
-    }
 
 
 def _loop(seed: int) -> Loop:
@@ -174,7 +146,7 @@ def _grade(loop: Loop, mistakes: list[Mistake], misjudged: list[Mistake]) -> Gra
     by_number = number(loop.batch, [*misjudged, inverted], praise=praise, rtol=0.1)
 
     def grade(answer: Any) -> Feedback:
-        given = _named(answer)
+        given = named(answer, KEYS)
         if given is None:
             return wrong_type(answer, f"a dict with the keys {', '.join(KEYS)}", EXAMPLE)
         found = by_function(given["fisher"])
@@ -188,93 +160,6 @@ def _grade(loop: Loop, mistakes: list[Mistake], misjudged: list[Mistake]) -> Gra
         return wrong(found.diagnosis, f"The function is right. For `factor`: {found.message}")
 
     return grade
-
-
-def _named(answer: Any) -> Mapping | None:
-    if isinstance(answer, list | tuple) and len(answer) == len(KEYS):
-        return dict(zip(KEYS, answer, strict=True))
-    return answer if isinstance(answer, Mapping) and set(answer) == set(KEYS) else None
-
-
-def _mistakes() -> list[Mistake]:
-    """Slips in gradients G (n, 2, d), probabilities p (n,) and labels y (n,)."""
-    return [
-        Mistake(
-            "batch-mean",
-            _of(lambda G, p, y: _at(G, y).mean(0) ** 2),
-            "This squares the mean gradient of the batch, as the loop does. Gradients of different "
-            "patients cancel in it: square each patient's own first.",
-        ),
-        Mistake(
-            "mean-over-labels",
-            _of(lambda G, p, y: (_weights(p)[:, :, None] * G).sum(1).mean(0) ** 2),
-            "You averaged the gradients over labels and patients, then squared. Under the "
-            "network's own labels every mean gradient is exactly 0, so nothing is important. "
-            "Square first.",
-        ),
-        Mistake(
-            "mean-over-labels",
-            _of(lambda G, p, y: np.mean((_weights(p)[:, :, None] * G).sum(1) ** 2, axis=0)),
-            "You averaged the gradients over the labels before squaring: that mean is 0.",
-        ),
-        Mistake(
-            "data-labels",
-            _of(lambda G, p, y: np.mean(_at(G, y) ** 2, axis=0)),
-            "Squared patient by patient: good. But the labels are the radiologist's, and this is "
-            "the *empirical* Fisher. A patient with a label that the network fits well counts "
-            "almost nothing in it, one with a label that it misses far too much.",
-        ),
-        Mistake(
-            "likeliest-label",
-            _of(lambda G, p, y: np.mean(_at(G, (p > 0.5).astype(int)) ** 2, axis=0)),
-            "You took the label that the network holds for likelier, as if it were sure. The other "
-            "one has a probability too, and the larger gradient.",
-        ),
-        Mistake(
-            "labels-alike",
-            _of(lambda G, p, y: np.mean(G**2, axis=(0, 1))),
-            "Both labels count alike here. Weigh them with the network's probabilities.",
-        ),
-        Mistake("labels-alike", _of(lambda G, p, y: np.mean((G**2).sum(1), axis=0)), "Weigh them."),
-        Mistake(
-            "label-1-only",
-            _of(lambda G, p, y: np.mean(p[:, None] * G[:, 1] ** 2, axis=0)),
-            "Only label 1 is counted. Label 0 has the probability $1 - p$, and a gradient too.",
-        ),
-        Mistake(
-            "label-1-only",
-            _of(lambda G, p, y: np.mean(G[:, 1] ** 2, axis=0)),
-            "Only label 1 is counted, as if it were certain.",
-        ),
-        Mistake(
-            "probabilities-swapped",
-            _of(lambda G, p, y: fisher(G, 1 - p, y)),
-            "The weights are swapped: `probabilities` are those of label 1.",
-        ),
-        Mistake(
-            "weights-squared",
-            _of(lambda G, p, y: np.mean(((_weights(p)[:, :, None] * G) ** 2).sum(1), axis=0)),
-            "The probabilities are squared with the gradients. They weigh the squares, outside.",
-        ),
-        Mistake(
-            "sum",
-            _of(lambda G, p, y: len(p) * fisher(G, p, y)),
-            "This is the sum over the patients. The Fisher information of the *mean* loss is "
-            "their mean; with the sum, twice the patients would mean twice the strength.",
-        ),
-        Mistake(
-            "absolute-value",
-            _of(lambda G, p, y: (_weights(p)[:, :, None] * abs(G)).sum(1).mean(0)),
-            "These are absolute values. A penalty of second order needs a curvature, and it is the "
-            "mean *square* of the gradient that equals the expected second derivative.",
-        ),
-        Mistake(
-            "standard-deviation",
-            _of(lambda G, p, y: np.sqrt(fisher(G, p, y))),
-            "This is the root, a standard deviation of the gradient. Fisher information is its "
-            "variance: leave the root out.",
-        ),
-    ]
 
 
 def _misjudged(loop: Loop) -> list[Mistake]:
@@ -310,31 +195,8 @@ def _misjudged(loop: Loop) -> list[Mistake]:
     ]
 
 
-def _first_of_each(mistakes: list[Mistake]) -> list[Mistake]:
-    return list({m.diagnosis: m for m in reversed(mistakes)}.values())[::-1]
-
-
-def _of(slip: Importance) -> Importance:
-    """A slip in three letters as a function of the three arguments."""
-
-    def mistaken(gradients, probabilities, labels):
-        return slip(gradients, probabilities, labels)
-
-    return mistaken
-
-
-def _weights(p: np.ndarray) -> np.ndarray:
-    """(n, 2): probabilities of labels 0 and 1."""
-    return np.stack([1 - p, p], axis=1)
-
-
-def _at(gradients: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(n, d): the gradient at one label for each patient."""
-    return gradients[np.arange(len(labels)), labels]
-
-
 def _einsum(gradients, probabilities, labels):
-    return np.einsum("nc,ncd->d", _weights(probabilities), gradients**2) / len(probabilities)
+    return np.einsum("nc,ncd->d", weights(probabilities), gradients**2) / len(probabilities)
 
 
 def _loops(gradients, probabilities, labels):

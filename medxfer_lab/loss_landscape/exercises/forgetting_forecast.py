@@ -55,9 +55,9 @@ def exercise(seed: int) -> Exercise:
             "rise to second order, below 0 where the old loss falls. You need not use every "
             "argument.\n\n"
             f"Try it on two parameters:\n\n{_listed(case)}\n\n"
-            "A colleague takes one half of $\\delta^\\top H \\delta$ and forecasts a rise of "
-            f"{quadratic:.4f}. These two losses are quadratic, so a forecast can be exact, and the "
-            f"measured rise is {linear + quadratic:.4f}."
+            "A colleague takes $\\tfrac12\\,\\delta^\\top H_o\\,\\delta$, of the old Hessian. That "
+            f"forecasts a rise of {quadratic:.4f}. Here the losses are quadratic, so a forecast "
+            f"can be exact. The measured rise is {linear + quadratic:.4f}."
         ),
         hints=(
             "Expand the old loss around the body where tuning began, up to second order in "
@@ -124,7 +124,7 @@ def draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def _case(seed: int) -> Case:
-    """Numbers of two decimals under which the quadratic term alone has the wrong sign."""
+    """Short numbers. Both losses fall, so the quadratic term alone has the wrong sign."""
     rng = np.random.default_rng([seed, 51])
     while True:
         roots = rng.uniform(-1.5, 1.5, (2, 2, 2))
@@ -133,9 +133,12 @@ def _case(seed: int) -> Case:
         case = Case(gradients[0], old, gradients[1], new, np.round(rng.uniform(-0.5, 0.5, 2), 2))
         linear, quadratic = _terms(**asdict(case))
         psd = min(np.linalg.eigvalsh(H).min() for H in (old, new)) > 0.1
-        if not (psd and quadratic > 0.02 and linear + quadratic < -0.02):
+        learned = forgetting(case.new_gradient, case.new_hessian, case.delta).total < -0.02
+        if not (psd and learned and quadratic > 0.02 and linear + quadratic < -0.02):
             continue
-        values = [m.value(**asdict(case)) for m in _mistakes()]
+        # where the linear term is below 0, its absolute value and its sign are one slip
+        slips = [m for m in _mistakes() if m.diagnosis != "linear-absolute"]
+        values = [m.value(**asdict(case)) for m in slips]
         if apart([linear + quadratic, *values], rtol=0.02, atol=2e-3):
             return case
 
@@ -221,8 +224,8 @@ def _mistakes() -> list[Mistake]:
         Mistake(
             "absolute-value",
             _of(lambda g, H, gn, Hn, d: abs(g @ d + d @ H @ d / 2)),
-            "The absolute value hides half of the cases: a step can help the old task, and then "
-            "its loss falls.",
+            "The absolute value hides where a step helps the old task: its loss falls there, and "
+            "the rise is below 0.",
         ),
         Mistake(
             "linear-absolute",
