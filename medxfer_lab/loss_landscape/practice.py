@@ -33,8 +33,8 @@ ROOMS = (
 def exercises(seed: int = 0) -> dict[str, Exercise]:
     """All exercises of the chapter by id, in the page's order.
 
-    Another ``seed`` gives other numbers, and in places another convention: fresh questions for
-    graded work. The course's own pages use seed 0.
+    Another ``seed`` gives other numbers, other blocks, other orders of options, and in places
+    another convention: fresh questions for graded work. The course's own pages use seed 0.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ValueError(f"seed={seed!r}: expected a whole number, 0 or more")
