@@ -30,10 +30,24 @@ def within(leaf: dict, bound: float) -> Row:
     return bound - abs(leaf["mean"]), bound - max(ends), bound - nearest
 
 
+#: from worst to best, as a claim about several things at once is as good as the worst of them
+_ORDER = ("does not hold", "undecided", "holds with limits", "holds")
+
+
+def some(rows: Mapping[str, Row], margin: float, units: str, shown: str, said: str = "") -> Verdict:
+    """One verdict over several rows, each a place where the claim may hold: with limits where it
+    holds in some. ``shown`` is the row whose effect stands in the table."""
+    return _verdict(rows, margin, units, shown, said, judge_all)
+
+
 def every(
     rows: Mapping[str, Row], margin: float, units: str, shown: str, said: str = ""
 ) -> Verdict:
-    """One verdict over several rows; ``shown`` is the row whose effect stands in the table."""
+    """One verdict over several rows that must all hold: the worst of theirs."""
+    return _verdict(rows, margin, units, shown, said, lambda each: min(each, key=_ORDER.index))
+
+
+def _verdict(rows, margin, units, shown, said, together) -> Verdict:
     each = {name: judge(low, high, margin) for name, (_, low, high) in rows.items()}
     listed = "; ".join(
         f"{name}: {e:+.3f} [{low:+.3f}, {high:+.3f}], {each[name]}"
@@ -41,4 +55,4 @@ def every(
     )
     listed = f"{listed}; {said}" if said else listed
     effect, low, high = rows[shown]
-    return Verdict(judge_all(each.values()), effect, low, high, f"{units}, {shown} shown", listed)
+    return Verdict(together(each.values()), effect, low, high, f"{units}, {shown} shown", listed)

@@ -8,11 +8,11 @@ Fisher diagonal (what EWC keeps).
 
 *Along the way*: the places of Adam after some steps. *Along the line*: fractions and multiples of
 the last displacement. *Directions*: at one relative length the rise along the new task's gradient,
-along the tuned displacement, along random directions (plain; in proportion to each weight; with the gradient's or
-the displacement's own length in every tensor, so that a difference that is left is not one between
-blocks), and along gradient and displacement after their parts in the steepest eigenspace of the old
-Gauss-Newton matrix were taken out. The first gradient passes through the fresh head, which is
-random.
+along the tuned displacement, along random directions (plain; in proportion to each weight; with the
+gradient's or the displacement's own length in every tensor, so that a difference that is left is
+not one between blocks), and along gradient and displacement after their parts in the steepest
+eigenspace of the old Gauss-Newton matrix were taken out. The first gradient passes through the
+fresh head, which is random.
 """
 
 from __future__ import annotations

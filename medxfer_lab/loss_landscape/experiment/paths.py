@@ -16,8 +16,9 @@ starts is one between *these* parameters: the channels of a layer can be renumbe
 the function, and after a better numbering there may be less of a wall (Entezari, Sedghi, Saukh and
 Neyshabur, "The role of permutation invariance in linear mode connectivity", ICLR 2022).
 
-Every pair has patients of its own; the eight pretrainings are taken in turn, so 12 pairs of one
-kind rest on 12 sets and 8 pretrainings. Test patients are fixed.
+Every pair has patients of its own and rests on one of the eight pretrainings; in pairs of two
+pretrainings each takes part twice, so that those intervals are a little too short. Test patients
+are fixed.
 """
 
 from __future__ import annotations
@@ -29,16 +30,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from medxfer_lab import metrics, nets
+from medxfer_lab import nets
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.loss_landscape.experiment import material as m
+from medxfer_lab.loss_landscape.experiment.clusters import over_pretrainings
 from medxfer_lab.training import FullFineTuning, fit
 
 NAME, DATA, VERSION = "paths", "simulated", 1
 PRESETS = {
     "smoke": {"pairs": 2, "n": 24, "n_test": 40, "steps": 2, "points": 3, "grid": 3},
     "quick": {"pairs": 2, "n": 300, "n_test": 300, "steps": 200, "points": 7, "grid": 7},
-    "full": {"pairs": 12, "n": 300, "n_test": 500, "steps": 200, "points": 11, "grid": 15},
+    "full": {"pairs": 8, "n": 300, "n_test": 500, "steps": 200, "points": 11, "grid": 15},
 }
 RATE = 2e-3  # of Adam at its peak
 FIRST_SEED = m.TRAINING_SEED + 5_000
@@ -198,9 +200,9 @@ def run(parameters: dict, runner) -> dict:
         out[f"{task}_differences"] = differences(barrier(losses), kinds)
     for i, kind in enumerate(KINDS):
         rows = [job["apart"][i] for job in done]
-        out["kinds"][kind]["apart"] = metrics.mean_interval(rows).record()
+        out["kinds"][kind]["apart"] = over_pretrainings(rows)
     out["moved"] = {
-        start: metrics.mean_interval([job["moved"][start] for job in done]).record()
+        start: over_pretrainings([job["moved"][start] for job in done])
         for start in ("photographs", "untrained")
     }
     rounded = {key: np.round(plane[key], 5) for key in ("x", "y", "target", "source")}
@@ -212,9 +214,9 @@ def summary(losses: np.ndarray) -> dict:
     middle = excess(losses)[:, losses.shape[1] // 2]
     ends = losses[:, [0, -1]].mean(1)
     return {
-        "barrier": metrics.mean_interval(barrier(losses)).record(),
-        "middle": metrics.mean_interval(middle).record(),
-        "ends": metrics.mean_interval(ends).record(),
+        "barrier": over_pretrainings(barrier(losses)),
+        "middle": over_pretrainings(middle),
+        "ends": over_pretrainings(ends),
         "barriers": np.round(barrier(losses), 5),
         "first_end": np.round(losses[:, 0], 5),
         "curve": np.round(losses.mean(0), 5),
@@ -225,9 +227,9 @@ def summary(losses: np.ndarray) -> dict:
 def differences(barriers: np.ndarray, kinds: tuple[str, ...]) -> dict:
     """barriers: (pairs, kinds). One kind's barrier minus another's, as DIFFERENCES names them."""
     return {
-        f"{first}_minus_{second}": metrics.mean_interval(
+        f"{first}_minus_{second}": over_pretrainings(
             barriers[:, kinds.index(first)] - barriers[:, kinds.index(second)]
-        ).record()
+        )
         for first, second in DIFFERENCES
         if first in kinds and second in kinds
     }

@@ -48,7 +48,7 @@ NAME, DATA, VERSION = "rates", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 2, "slow_sets": 2, "n": 60, "n_test": 200, "steps": 5},
     "quick": {"sets": 2, "slow_sets": 2, "n": 100, "n_test": 500, "steps": 30},
-    "full": {"sets": 16, "slow_sets": 8, "n": 100, "n_test": 1000, "steps": 150},
+    "full": {"sets": 24, "slow_sets": 8, "n": 100, "n_test": 1000, "steps": 150},
 }
 DECAY = 1 / 2.6
 SLOW, LONGER = 8, 4  # the slow arms' rate is tuned rate / SLOW, their steps LONGER times as many
@@ -160,9 +160,13 @@ def _validation(k: int) -> m.Set:
 
 
 def training_job(k: int, n: int, n_test: int, steps: int, slow: bool, rates: dict) -> dict:
-    """{arm: (3,) MEASURED, distance.arm: (4,) of each block, curvatures: (5,) at the start}."""
+    """{arm: (3,) MEASURED, distance.arm: (4,) of each block, curvatures: (5,) of either start}."""
     data, test = m.target(n, m.TRAINING_SEED + k), m.fixed_target(n_test, m.TEST_SEED)
-    out: dict = {"curvatures": curvatures(m.start(k), data[0][:CURVATURE_IMAGES])}
+    few = data[0][:CURVATURE_IMAGES]
+    out: dict = {
+        "curvatures": curvatures(m.start(k), few),
+        "curvatures.untrained": curvatures(m.start(k, "untrained"), few),
+    }
     for name in EVERY if slow else ARMS:
         done = trained(name, k, data, rates[name], steps)
         out[name] = measured(done, test)
@@ -220,9 +224,11 @@ def run(parameters: dict, runner) -> dict:
         if name in ARMS:
             cell["largest_usable_rate"] = float(tuned[TUNING_DRAWS[0], name]["usable"])
         out["arms"].setdefault(group, {})[arm] = cell
-    tops = np.stack([job["curvatures"] for job in done])
     labels = (*BLOCKS, "head")
-    out["curvature"] = {b: over_pretrainings(tops[:, i]) for i, b in enumerate(labels)}
+    for start, key in (("", "curvatures"), ("_untrained", "curvatures.untrained")):
+        tops = np.stack([job[key] for job in done])
+        rows = {b: over_pretrainings(tops[:, i]) for i, b in enumerate(labels)}
+        out[f"curvature{start}"] = rows
     return out
 
 

@@ -9,7 +9,8 @@ asked what is left of the source task. Each way has a strength, from "no effect"
 - ``ewc_empirical``: the same with the labels of the data;
 - ``l2sp``: F_j = 1;
 - ``replay``: a batch of those photographs in each step, rho times its log loss;
-- ``smaller_rates``: plain, the learning rate divided: what everyone has for free;
+- ``smaller_body_rates``: plain, the body's learning rate divided, the head's not: what everyone
+  has for free;
 - ``early_stopping``: plain, measured on the way; the schedule of rates is that of the whole run.
 
 Strength 0 of all is ``plain``: the first point of every curve. Fisher information is divided by its
@@ -17,18 +18,20 @@ mean over the body, so that strengths of the three ties are in one unit; the raw
 (times it, a strength is that of the unnormalised penalty).
 
 *At equal forgetting.* A curve is the broken line through (source loss, target loss) in order of
-strength, plain first. At a bound q on the source loss its value is the least target loss on those
-parts of the line where source loss <= q: over the measured points there, and the points, linear in
-source loss, at which the line crosses q. Set by set q is the start's source loss plus a share of
-plain's rise (``half``, ``quarter``, ``tenth``), or plus a share of log 10 - the start's
-(``known_half``, ``known_quarter``): what the old network knew, in nats, beyond a guess among ten
-classes. Plain may rise far beyond log 10, and half of its rise with it: then nothing is left to
-compare. A set whose line nowhere comes down to q has no value; those that have one are counted,
-and a difference needs both.
+strength, plain first. Ties and divided rates that grow without bound end where the body stands
+still, so their last point is the linear probe; early stopping's is the start. At a bound q on the
+source loss a curve's value is its target loss where, coming from plain, it first is at q, linear in
+between. Set by set q is the start's source loss plus a share of plain's rise (``half``,
+``quarter``, ``tenth``), or plus a share of log 10 - the start's (``known_half``,
+``known_quarter``): what the old network knew, in nats, beyond a guess among ten classes. Plain may
+rise far beyond log 10, and half of its rise with it: then nothing is left to compare. A set whose
+line nowhere comes down to q has no value; those that have one are counted, and a difference needs
+both.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from math import log
 
@@ -44,7 +47,7 @@ from medxfer_lab.loss_landscape.experiment.clusters import over_pretrainings
 from medxfer_lab.loss_landscape.experiment.continual import Replay, tune_on
 from medxfer_lab.methods.curvature import fisher_diagonal
 from medxfer_lab.metrics import auc
-from medxfer_lab.training import EWC, L2SP, Choice, FullFineTuning, fit, predict, tune
+from medxfer_lab.training import EWC, L2SP, Choice, FullFineTuning, LinearProbe, fit, predict, tune
 from medxfer_lab.training.inputs import log_loss
 
 NAME, DATA, VERSION = "tradeoff", "simulated", 1
@@ -59,11 +62,16 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "ewc_empirical": (0.001, 0.004, 0.016, 0.064, 0.25),
     "l2sp": (0.004, 0.02, 0.1, 0.5, 2.5),
     "replay": (0.001, 0.004, 0.016, 0.064, 0.25),
-    "smaller_rates": (2.0, 5.0, 12.0, 30.0, 75.0),  # plain's learning rate is divided by it
+    "smaller_body_rates": (2.0, 5.0, 12.0, 30.0, 75.0),  # plain's learning rate is divided by it
     "early_stopping": (2.0, 4.0, 8.0, 16.0, 40.0),  # and so are plain's steps
 }
 #: plain fine-tuning and its grid of learning rates: more patients than in :mod:`.rates`
 PLAIN = rates.Arm(FullFineTuning(), 6e-3)
+#: where a way ends as its strength grows without bound; replay's end is not known
+LAST = {
+    **dict.fromkeys(("ewc", "ewc_empirical", "l2sp", "smaller_body_rates"), ("probe",)),
+    "early_stopping": ("start",),
+}
 MEASURED = ("target_loss", "auc", "source_loss", "source_accuracy")
 #: source loss may rise by a share of plain's rise, or of what was known: (of which, share)
 BOUNDS = {
@@ -74,7 +82,7 @@ BOUNDS = {
     "known_quarter": ("known", 0.25),
 }
 GUESS = log(10)  # log loss of a guess among the source's ten classes
-OTHERS = ("l2sp", "smaller_rates", "replay", "ewc_empirical", "early_stopping")
+OTHERS = ("l2sp", "smaller_body_rates", "replay", "ewc_empirical", "early_stopping")
 BUG_BATCH = 32
 FIRST_SEED = m.TRAINING_SEED + 2_000
 
@@ -161,14 +169,16 @@ def tuned_by(
     if method == "replay":
         replay = Replay(m.source_training(n_source), m.old(k).head, strength)
         return tune_on(start, data, **how, learning_rate=rate, replay=replay)[0]
-    if method == "smaller_rates":
-        rate /= strength
     weights, strategy = None, PLAIN.strategy
     if method in ("ewc", "ewc_empirical"):
         kind = "exact" if method == "ewc" else "empirical"
         weights, strategy = importance(k % m.PRETRAININGS, kind, n_source), EWC(strength)
     elif method == "l2sp":
         strategy = L2SP(strength)
+    elif method == "smaller_body_rates":
+        strategy = replace(strategy, body_rate=1 / strength)
+    elif method == "probe":
+        strategy = LinearProbe()
     how |= {"learning_rate": rate, "importance": weights, "flip": True}
     return fit(start, *data, strategy, **how).network
 
@@ -191,7 +201,8 @@ def training_job(k: int, n: int, n_source: int, n_test: int, steps: int, rate: f
     plain, seen = tune_on(
         m.start(k), data, seed=k, steps=steps, learning_rate=rate, look=look, at=stops
     )
-    out = {"start": look(m.start(k)), "plain": look(plain)}
+    probe = tuned_by("probe", 0.0, k, data, n_source, steps, rate)
+    out = {"start": look(m.start(k)), "plain": look(plain), "probe": look(probe)}
     out["early_stopping"] = np.stack([seen[step] for step in stops])
     for method, strengths in STRENGTHS.items():
         if method != "early_stopping":
@@ -217,17 +228,21 @@ def measuring(k: int, n_test: int):
 
 
 def at_equal_forgetting(points: np.ndarray, bound: float) -> float:
-    """Least target loss of a broken line where its source loss is at most ``bound``; nan: nowhere.
+    """Target loss where a broken line first comes down to a source loss of ``bound``; nan: nowhere.
 
-    points: (S, 2) (source loss, target loss) in order of strength.
+    points: (S, 2) (source loss, target loss) in order of strength. A first point that is at the
+    bound or below is the answer. The first crossing, not the best one: picking the best of several
+    by the reported patients would favour whichever way is noisier.
     """
     x, y = np.asarray(points, float).T
-    found = list(y[x <= bound])
-    for i in range(len(x) - 1):
-        if (x[i] - bound) * (x[i + 1] - bound) < 0:
-            share = (bound - x[i]) / (x[i + 1] - x[i])
-            found.append(y[i] + share * (y[i + 1] - y[i]))
-    return float(min(found)) if found else float("nan")
+    below = np.flatnonzero(x <= bound)
+    if not len(below):
+        return float("nan")
+    i = int(below[0])
+    if i == 0:
+        return float(y[0])
+    share = (x[i - 1] - bound) / (x[i - 1] - x[i])
+    return float(y[i - 1] + share * (y[i] - y[i - 1]))
 
 
 def run(parameters: dict, runner) -> dict:
@@ -257,6 +272,7 @@ def run(parameters: dict, runner) -> dict:
         "fisher": fisher,
         "start": _point(np.stack([job["start"] for job in done])),
         "plain": _point(np.stack([job["plain"] for job in done]), sets=True),
+        "probe": _point(np.stack([job["probe"] for job in done])),
         "curves": {method: _curve(done, method) for method in STRENGTHS},
         "matched": {name: _matched(done, *bound) for name, bound in BOUNDS.items()},
     }
@@ -318,8 +334,8 @@ def _bound(job: dict, of: str, share: float) -> float:
 
 
 def _value(job: dict, method: str, bound: float) -> float:
-    plain = job["plain"]
-    points = np.concatenate([plain[None], job[method]])[:, [2, 0]]
+    plain, last = job["plain"], [job[key][None] for key in LAST.get(method, ())]
+    points = np.concatenate([plain[None], job[method], *last])[:, [2, 0]]
     return at_equal_forgetting(points, bound) - plain[0]
 
 

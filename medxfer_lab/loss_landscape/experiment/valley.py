@@ -247,7 +247,7 @@ def run(parameters: dict, runner) -> dict:
     stop = {key: p[key] for key in ("level", "every")}
     jobs = [
         Job(f"{arm}-{seed}", {"arm": arm, "seed": 100 + seed} | stop | looking)
-        for arm in ARMS
+        for i, arm in enumerate(ARMS)
         for seed in range(p["seeds"])
     ]
     trained = runner(jobs, source_job)
@@ -271,6 +271,7 @@ def run(parameters: dict, runner) -> dict:
         "target": {
             "networks": {start: summary(rows) for start, rows in by_start.items()},
             "log_ratios": ratios(by_start, "untrained", paired),
+            "log_ratios_matched_scales": ratios(by_start, "matched_scales", paired),
             "looks": [[round(float(v), 5) for v in job["looks"]] for job in by_start[STARTS[1]]],
         },
     }
@@ -295,7 +296,7 @@ def ratios(groups: dict[str, list[dict]], base: str, compare: Callable) -> dict:
     for name, rows in groups.items():
         if name != base:
             out[name] = {}
-            for measure in MEASURES:
+            for measure in (*MEASURES, "loss", "reached"):
                 logs = [_logs([float(r[measure]) for r in part]) for part in (rows, groups[base])]
                 undefined = any(part is None for part in logs)
                 out[name][measure] = None if undefined else compare(*logs)
