@@ -138,8 +138,8 @@ CLAIMS: tuple[Claim, ...] = (
         "reason_preservation",
         "They help because early features should be kept.",
         SECTION,
-        "The gain stays far below the edge, and is larger than for an untrained body: each at least "
-        ".01 nats.",
+        "The gain stays far below the edge, and is larger than for an untrained body: each at "
+        "least .01 nats.",
         RATES_MARGIN,
         COMMITTED,
         decide_reason_preservation,

@@ -44,14 +44,19 @@ from medxfer_lab.methods import curvature as cv
 NAME, DATA, VERSION = "steps", "simulated", 1
 PRESETS = {
     "smoke": {"pretrainings": 2, "n": 16, "horizon": 4, "halvings": 3, "orders": 2, "tuned": 3},
-    "quick": {"pretrainings": 2, "n": 64, "horizon": 12, "halvings": 5, "orders": 2, "tuned": 60},
-    "full": {"pretrainings": 8, "n": 96, "horizon": 15, "halvings": 6, "orders": 4, "tuned": 100},
+    "quick": {"pretrainings": 2, "n": 64, "horizon": 12, "halvings": 6, "orders": 2, "tuned": 60},
+    "full": {"pretrainings": 8, "n": 96, "horizon": 15, "halvings": 7, "orders": 4, "tuned": 100},
 }
 STARTS = ("fresh", "tuned")
-LOWEST, HIGHEST = 1 / 8, 8.0  # factors of the predicted step between which the edge is sought
+#: factors of the predicted step between which an edge is sought (up to 8 in a first run, in which
+#: eight edges of early blocks under a fresh head lay beyond it)
+LOWEST, HIGHEST = 1 / 16, 64.0
 BATCH = 32
 ADAM_RATE, SETTLED = 1e-4, 60  # full-batch Adam runs so long before its edge is sought
 BETA = 0.9  # Adam's memory of gradients
+#: for a figure: losses of one pretraining at these factors of the predicted step
+CURVE_FACTORS = (0.25, 0.5, 0.8, 0.95, 1.05, 1.25, 1.6, 2.5)
+CURVE_CASES = ("body.conv1", "body.conv4", "head", "one")
 _SLACK = 1e-6  # rise of the loss, relative, that rounding may make
 
 
@@ -260,12 +265,47 @@ def steps_job(
     return out
 
 
+def curves_job(k: int, n: int, horizon: int, tuned: int) -> dict[str, np.ndarray]:
+    """start.case -> (factors, horizon + 1) losses at CURVE_FACTORS times the predicted step."""
+    data, fresh = m.target(n, m.TRAINING_SEED + 100 + k), m.start(k)
+    way = adam_walk(fresh, data, seed=k, steps=tuned, learning_rate=1e-3, at=[tuned])
+    out = {}
+    for start, network in {"fresh": fresh, "tuned": with_values(fresh, way[tuned])}.items():
+        loss, values = loss_of(network, data), values_of(network)
+        for case in CURVE_CASES:
+            part = cv.block(network, *(network.blocks if case == "one" else (case,)))
+            operator = cv.gauss_newton_operator(network, data[0], part)
+            step = 2 / largest(operator, operator.dimension)
+            moving = {name: values[name] for name in part}
+            rows = [
+                descend(loss, moving, dict.fromkeys(part, factor * step), horizon)
+                for factor in CURVE_FACTORS
+            ]
+            # a run whose loss is not a number any more stops there
+            filled = [row + [math.nan] * (horizon + 1 - len(row)) for row in rows]
+            out[f"{start}_{case.replace('body.', '')}"] = np.array(filled)
+            out[f"{start}_{case.replace('body.', '')}_step"] = np.array(step)
+    return out
+
+
 def run(parameters: dict, runner) -> dict:
     """Predicted and found steps, and the logarithm of found over predicted with intervals."""
     rest = {key: value for key, value in parameters.items() if key != "pretrainings"}
     jobs = [Job(f"pretraining-{k}", {"k": k, **rest}) for k in range(parameters["pretrainings"])]
     found = list(runner(jobs, steps_job).values())
-    return {start: _start(found, start) for start in STARTS}
+    shared = {key: parameters[key] for key in ("n", "horizon", "tuned")}
+    (curves,) = runner([Job("curves-0", {"k": 0, **shared})], curves_job).values()
+    listed = {key: _plain(value) for key, value in curves.items()}
+    return {start: _start(found, start) for start in STARTS} | {
+        "curves": {"factors": list(CURVE_FACTORS), **listed}
+    }
+
+
+def _plain(values: np.ndarray) -> list | float:
+    """Rounded numbers, None where a loss is not one."""
+    if np.ndim(values) == 0:
+        return float(values)
+    return [[round(float(v), 5) if math.isfinite(v) else None for v in row] for row in values]
 
 
 def cases() -> list[str]:
