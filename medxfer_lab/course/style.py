@@ -46,6 +46,18 @@ COLOURS: dict[str, str] = {
     "concept_shift": "#AA4499",
     "known_weights": "#332288",
     "fitted_weights": "#CC6677",
+    "replay": "#000000",
+    "smaller_body_rates": "#0072B2",
+    "early_stopping": "#117733",
+    "ewc_empirical": "#5E2A55",
+    "reversed": "#CC6677",
+    "frozen_early": "#E69F00",
+    # blocks by depth: viridis from the input on, so that darker is earlier in grey as well
+    "conv1": "#440154",
+    "conv2": "#414487",
+    "conv3": "#2A788E",
+    "conv4": "#22A884",
+    "head": "#7AD151",
 }
 
 #: the same keys -> words for labels and legends
@@ -85,6 +97,17 @@ LABELS: dict[str, str] = {
     "concept_shift": "concept shift",
     "known_weights": "exact weights",
     "fitted_weights": "fitted weights",
+    "replay": "replay",
+    "smaller_body_rates": "smaller body rates",
+    "early_stopping": "early stopping",
+    "ewc_empirical": "EWC, empirical Fisher",
+    "reversed": "reversed rates",
+    "frozen_early": "early blocks frozen",
+    "conv1": "conv1",
+    "conv2": "conv2",
+    "conv3": "conv3",
+    "conv4": "conv4",
+    "head": "head",
 }
 
 #: the same keys -> marker, so that a black-and-white print still tells lines apart
@@ -117,6 +140,17 @@ MARKERS: dict[str, str] = {
     "concept_shift": "^",
     "known_weights": "o",
     "fitted_weights": "s",
+    "replay": "*",
+    "smaller_body_rates": "o",
+    "early_stopping": "s",
+    "ewc_empirical": "d",
+    "reversed": ">",
+    "frozen_early": "^",
+    "conv1": "o",
+    "conv2": "s",
+    "conv3": "D",
+    "conv4": "^",
+    "head": "v",
 }
 
 
