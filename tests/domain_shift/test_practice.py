@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from medxfer_lab.course.exercise import bank_failures
-from medxfer_lab.domain_shift.exercises.several import named
 from medxfer_lab.domain_shift.exercises.words import percent
 from medxfer_lab.domain_shift.practice import ROOMS, exercises, reading_figure
 
@@ -92,13 +91,6 @@ def test_the_figure_is_that_of_the_exercise(seed):
 
 def test_a_share_is_written_as_the_course_does():
     assert [percent(0.02), percent(1 / 3), percent(0.1624, 1)] == ["2 %", "33 %", "16.2 %"]
-
-
-def test_parts_of_an_answer_by_name():
-    assert named([1, 2], "ab") == named({"b": 2, "a": 1}, "ab") == {"a": 1, "b": 2}
-    for answer in ([1], {"a": 1}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "c": 2}, "ab", 1, None):
-        assert named(answer, "ab") is None
-    assert named(np.array([1, 2]), "ab") is None
 
 
 # The page.

@@ -17,7 +17,6 @@ from medxfer_lab.loss_landscape.exercises import (
     stable_step,
 )
 from medxfer_lab.loss_landscape.exercises.measures import MEASURES
-from medxfer_lab.loss_landscape.exercises.parts import named
 from medxfer_lab.loss_landscape.exercises.rate_plans import VERDICTS
 from medxfer_lab.loss_landscape.theory.descent import descend, two_block_hessian
 
@@ -79,12 +78,6 @@ def test_another_seed_asks_another_question_and_the_same_the_same(name):
     room = ROOMS[name]
     assert len({room.exercise(seed).prompt for seed in range(8)}) >= 7
     assert str(room.exercise(5)) == str(room.exercise(5))
-
-
-def test_parts_of_an_answer_by_name():
-    assert named([1, 2], "ab") == named({"b": 2, "a": 1}, "ab") == {"a": 1, "b": 2}
-    for answer in ([1], {"a": 1}, {"a": 1, "c": 2}, "ab", 1, None, np.array([1, 2])):
-        assert named(answer, "ab") is None
 
 
 # Oracles: PyTorch's own optimiser on quadratics, just below and just above the edge.

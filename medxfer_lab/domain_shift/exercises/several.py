@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
@@ -31,18 +31,6 @@ def several(checks: Mapping[str, Grade], *, praise: str) -> Grade:
         return right(praise)
 
     return grade
-
-
-def named(answer: Any, names: Sequence[str]) -> Mapping | None:
-    """The parts of an answer by name, from a dict of just these names or a list in their order.
-
-    None where the answer is neither.
-    """
-    if isinstance(answer, list | tuple) and len(answer) == len(names):
-        return dict(zip(names, answer, strict=True))
-    if isinstance(answer, Mapping) and set(answer) == set(names):
-        return answer
-    return None
 
 
 def _parts(answer: Any, names: list[str]) -> list[Any] | None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
+from medxfer_lab.course.parts import named
 from medxfer_lab.course.values import Mistake, apart, array, as_array, as_number
-from medxfer_lab.domain_shift.exercises.several import named
 from medxfer_lab.domain_shift.exercises.words import percent
 
 QUANTITIES = ("p(x)", "p(y)", "p(x|y)", "p(y|x)")

@@ -9,8 +9,8 @@ import numpy as np
 
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import WRONG_TYPE, Feedback, show, wrong, wrong_type
+from medxfer_lab.course.parts import named
 from medxfer_lab.course.values import Mistake, Option, apart, choice, letters, number, options_text
-from medxfer_lab.domain_shift.exercises.several import named
 from medxfer_lab.domain_shift.theory import minimax_risk
 
 KEYS = ("premise", "step", "conclusion", "labels")

@@ -9,8 +9,8 @@ import numpy as np
 
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
+from medxfer_lab.course.parts import named
 from medxfer_lab.course.values import Mistake, apart, number
-from medxfer_lab.loss_landscape.exercises.parts import named
 from medxfer_lab.loss_landscape.exercises.rate_plans import BLOCKS, VERDICTS, Plan, plans
 from medxfer_lab.loss_landscape.theory.descent import stable_step
 

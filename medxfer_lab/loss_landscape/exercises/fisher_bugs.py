@@ -10,9 +10,9 @@ import numpy as np
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
 from medxfer_lab.course.functions import function
+from medxfer_lab.course.parts import named
 from medxfer_lab.course.values import Grade, Mistake, apart, as_number, number
 from medxfer_lab.loss_landscape.exercises.importances import draw, fisher, slips, weights
-from medxfer_lab.loss_landscape.exercises.parts import named
 
 BUGGY = """
 total, batches = 0.0, 0

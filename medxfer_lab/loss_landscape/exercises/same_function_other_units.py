@@ -10,9 +10,9 @@ import numpy as np
 from medxfer_lab.course.exercise import Exercise, Variant, Wrong
 from medxfer_lab.course.feedback import Feedback, right, wrong, wrong_type
 from medxfer_lab.course.functions import function
+from medxfer_lab.course.parts import named
 from medxfer_lab.course.values import Mistake
 from medxfer_lab.loss_landscape.exercises.measures import MEASURES, Measure
-from medxfer_lab.loss_landscape.exercises.parts import named
 
 KEYS = ("curvature", "compare")
 EXAMPLE = 'answer = {"curvature": my_function, "compare": ["a", "b"]}'
