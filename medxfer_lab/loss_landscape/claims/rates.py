@@ -104,6 +104,20 @@ def decide_curvature_rates(found: Records) -> Verdict:
     return _not_at_the_edge(found, verdict, ("sgd curvature", "sgd uniform"))
 
 
+def decide_lite0_discriminative(found: Records) -> Verdict:
+    """Test log loss of uniform minus discriminative rates on Lite0; over sets, one pretraining."""
+    record = found["lite0_rates.simulated"].results
+    rows = {"Lite0": row(record["arms"]["discriminative"]["log_loss_gain"])}
+    effect, low, high = row(record["arms"]["reversed"]["log_loss_gain"])
+    said = f"reversed rates gain {effect:+.3f} [{low:+.3f}, {high:+.3f}]"
+    verdict = every(rows, RATES_MARGIN, "nats", "Lite0", said)
+    edge = [arm for arm, choice in record["settings"].items() if choice["at_the_edge"]]
+    if edge:
+        why = f"{verdict.why}; at the edge of the rates tried: {', '.join(edge)}"
+        return replace(verdict, why=why)
+    return verdict
+
+
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "discriminative_helps",
@@ -153,5 +167,15 @@ CLAIMS: tuple[Claim, ...] = (
         RATES_MARGIN,
         COMMITTED,
         decide_curvature_rates,
+    ),
+    Claim(
+        "lite0_discriminative",
+        "Discriminative rates help a network of the usual size.",
+        "added after the small network's record, before the run it reads",
+        "Test log loss of uniform minus discriminative rates, EfficientNet-Lite0: at least .01 "
+        "nats; over sets of patients, one pretraining.",
+        RATES_MARGIN,
+        COMMITTED,
+        decide_lite0_discriminative,
     ),
 )

@@ -12,6 +12,7 @@ from medxfer_lab.loss_landscape.experiment import (
     curvature,
     forgetting,
     lite0,
+    lite0_rates,
     material,
     paths,
     rates,
@@ -24,7 +25,7 @@ from medxfer_lab.nets.photographs import CIFAR10_DIGEST
 CHAPTER = "loss_landscape"
 EXPERIMENTS: dict[str, ModuleType] = {
     module.NAME: module
-    for module in (curvature, steps, forgetting, rates, tradeoff, valley, paths, lite0)
+    for module in (curvature, steps, forgetting, rates, tradeoff, valley, paths, lite0, lite0_rates)
 }
 
 

@@ -51,7 +51,7 @@ NAME, DATA, VERSION = "lite0", "simulated", 1
 PRESETS = {
     "smoke": {"sets": 2, "n": 24, "n_curved": 6, "photographs": 6, "size": 32, "looks": [1, 2]},
     "quick": {"sets": 2, "n": 100, "n_curved": 24, "photographs": 40, "size": 64, "looks": [1, 5]},
-    "full": {"sets": 4, "n": 200, "n_curved": 48, "photographs": 200, "size": 96}
+    "full": {"sets": 3, "n": 200, "n_curved": 48, "photographs": 100, "size": 96}
     | {"looks": [1, 5, 15, 60]},
 }
 STRENGTH = 0.01  # of the fitted head's penalty: mean log loss + strength/2 ||w||^2

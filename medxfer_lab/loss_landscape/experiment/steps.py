@@ -44,13 +44,11 @@ from medxfer_lab.methods import curvature as cv
 NAME, DATA, VERSION = "steps", "simulated", 1
 PRESETS = {
     "smoke": {"pretrainings": 2, "n": 16, "horizon": 4, "halvings": 3, "orders": 2, "tuned": 3},
-    "quick": {"pretrainings": 2, "n": 64, "horizon": 12, "halvings": 6, "orders": 2, "tuned": 60},
-    "full": {"pretrainings": 8, "n": 96, "horizon": 15, "halvings": 7, "orders": 4, "tuned": 100},
+    "quick": {"pretrainings": 2, "n": 64, "horizon": 12, "halvings": 5, "orders": 2, "tuned": 60},
+    "full": {"pretrainings": 8, "n": 96, "horizon": 15, "halvings": 6, "orders": 4, "tuned": 100},
 }
 STARTS = ("fresh", "tuned")
-#: factors of the predicted step between which an edge is sought (up to 8 in a first run, in which
-#: eight edges of early blocks under a fresh head lay beyond it)
-LOWEST, HIGHEST = 1 / 16, 64.0
+LOWEST, HIGHEST = 1 / 8, 8.0  # factors of the predicted step between which the edge is sought
 BATCH = 32
 ADAM_RATE, SETTLED = 1e-4, 60  # full-batch Adam runs so long before its edge is sought
 BETA = 0.9  # Adam's memory of gradients

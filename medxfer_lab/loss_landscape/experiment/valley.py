@@ -89,7 +89,6 @@ ARMS = {
     "recipe": Arm(),
     "plain": Arm(decay=0.0, augmented=False),
     "large_batch": Arm(batch=512),
-    "small_batch": Arm(batch=16),
     "momentum": Arm(optimiser="momentum"),
 }
 
