@@ -116,7 +116,7 @@ def forecast_at(record: Record, place: int) -> Figure:
     style.apply()
     fig, (along, here) = _panels("forecast at", (9.2, 3.6))
     x = np.array([0.0, *map(float, line["labels"])])
-    fine = np.linspace(0, x[-1], 121)
+    fine = np.linspace(0, 1.3 * place, 61)
     linear, half = (line[name]["mean"][at] for name in ("linear", "quadratic"))
     share = fine / place
     parabolas = {
