@@ -126,7 +126,7 @@ def real_block(record: Record, case: str, factor: float) -> Figure:
     said(
         fig,
         f"simulated FLAIR slices, one pretraining; step = {factor:g} × 2 / largest curvature; "
-        "grey: other factors; a curve that leaves the panel has diverged",
+        "grey: other factors; each panel has its own scale",
     )
     return fig
 
@@ -142,7 +142,8 @@ def _losses(ax: Axes, ratios: np.ndarray, factors: Sequence[float], chosen: floa
         colour, dashes = ("#882255", "--") if rises else ("#44AA99", "-")
         ax.plot(t, row, color=colour, ls=dashes, marker="o", ms=4)
         word = "rises" if rises else "never above its start"
-        ax.text(0.97, 0.95, word, transform=ax.transAxes, ha="right", va="top", color=colour)
+        ax.text(0.97, 0.95, word, transform=ax.transAxes, ha="right", va="top", color=colour,
+                bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1})  # fmt: skip
     ax.axhline(1, color="0.5", lw=1, zorder=0)
     ax.set(xlim=(0, t[-1]), xlabel="steps")
 
