@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, floor, log10
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from medxfer_lab.course import style
 
@@ -62,6 +65,20 @@ def beside(ax: Axes, x: float, words: Mapping[str, tuple[float, str]], gap: floa
         look = {"color": colour, "fontsize": 8.5, "va": "center", "annotation_clip": False}
         place = {"xycoords": "axes fraction", "textcoords": "offset points", "xytext": (6, 0)}
         ax.annotate(said, end, **(look | place | how))
+
+
+def few_ticks(axis: Axis, most: int = 7) -> None:
+    """Plain numbers on a logarithmic axis, at most so many; set its limits first."""
+    low, high = sorted(axis.get_view_interval())
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    for steps in ((1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7), (1, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**k for k in powers for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= most:
+            break
+    ticks = ticks[:: ceil(len(ticks) / most)]
+    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_minor_formatter(NullFormatter())
 
 
 def key(ax: Axes | Figure, entries: dict[str, dict], title: str = "", **how) -> None:
