@@ -113,39 +113,40 @@ def real_block(record: Record, case: str, factor: float) -> Figure:
     fig, axes = _panels("real block", (9.2, 3.4))
     for ax, (start, title) in zip(axes[1:], STARTS.items(), strict=True):
         losses = np.array(curves[f"{start}_{case}"], float)  # None: not a number any more
-        ratios = losses / losses[:, :1]
-        _losses(ax, ratios, factors, factor)
-        # one range for every factor, so that a slider's frames compare
-        deep = 1 - float(np.nanmin(ratios))
-        ax.set_ylim(1 - 1.1 * deep, 1 + deep)
+        _losses(ax, losses / losses[:, :1], factors, factor)
         ax.set_title(title.format(**record.parameters) + f"\n{_MOVING[case]}", fontsize=10)
     t = np.arange(losses.shape[1])
     _losses(axes[0], (1 - 2 * np.array(factors)[:, None]) ** (2 * t), factors, factor)
     axes[0].set_title("A parabola\nof the largest curvature", fontsize=10)
-    axes[0].set(ylim=(0, 2), ylabel="loss / loss at the start")
+    axes[0].set_ylabel("change of the loss (%)")
     said(
         fig,
         f"simulated FLAIR slices, one pretraining; step = {factor:g} × 2 / largest curvature; "
-        "grey: other factors; each panel has its own scale",
+        "grey: other factors; scale linear within ± 1 %",
     )
     return fig
 
 
 def _losses(ax: Axes, ratios: np.ndarray, factors: Sequence[float], chosen: float) -> None:
-    """Loss over its start against steps, (factors, steps + 1); the chosen factor drawn out."""
+    """Change of the loss against steps; ratios: (factors, steps + 1), of the loss at the start."""
     t = np.arange(ratios.shape[1])
-    for factor, row in zip(factors, ratios, strict=True):
+    changes = 100 * (np.minimum(ratios, 1e6) - 1)
+    for factor, row in zip(factors, changes, strict=True):
         if factor != chosen:
             ax.plot(t, row, color="0.85", lw=1, zorder=0)
             continue
-        rises = bool(np.nanmax(row) > 1 + 1e-6)
+        rises = bool(np.nanmax(row) > 1e-4)
         colour, dashes = ("#882255", "--") if rises else ("#44AA99", "-")
         ax.plot(t, row, color=colour, ls=dashes, marker="o", ms=4)
         word = "rises" if rises else "never above its start"
         ax.text(0.97, 0.95, word, transform=ax.transAxes, ha="right", va="top", color=colour,
                 bbox={"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1})  # fmt: skip
-    ax.axhline(1, color="0.5", lw=1, zorder=0)
-    ax.set(xlim=(0, t[-1]), xlabel="steps")
+    ax.axhline(0, color="0.5", lw=1, zorder=0)
+    ax.set_yscale("symlog", linthresh=1)
+    ticks = (-100, -10, -1, 0, 1, 10, 100, 1000)
+    ax.set_yticks(ticks, [f"{v:+d}".replace("-", "\N{MINUS SIGN}") if v else "0" for v in ticks])
+    ax.minorticks_off()
+    ax.set(xlim=(0, t[-1]), ylim=(-130, 2000), xlabel="steps")
 
 
 def _panels(name: str, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
@@ -154,6 +155,6 @@ def _panels(name: str, size: tuple[float, float]) -> tuple[Figure, np.ndarray]:
     fig.set_layout_engine(PlaceHolderLayoutEngine(adjust_compatible=True, colorbar_gridspec=False))
     width, height = size
     fig.subplots_adjust(
-        0.75 / width, 0.75 / height, 1 - 0.15 / width, 1 - 0.55 / height, wspace=0.32
+        0.9 / width, 0.75 / height, 1 - 0.15 / width, 1 - 0.55 / height, wspace=0.28
     )
     return fig, fig.subplots(1, 3)
