@@ -64,8 +64,8 @@ def stability_plasticity(record: Record) -> Figure:
     _words(ax, record)
     said(
         fig,
-        f"simulated patients, real photographs; {_bars(record)}\nlow and left is better; lost: of what the old "
-        "network knew beyond a guess",
+        f"simulated patients, real photographs; {_bars(record)}\n"
+        "low and left is better; lost: of what the old network knew beyond a guess",
     )
     return fig
 
