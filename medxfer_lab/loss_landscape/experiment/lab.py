@@ -11,26 +11,23 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from medxfer_lab import metrics, nets
+from medxfer_lab import nets
 from medxfer_lab.course.jobs import is_quiet
 from medxfer_lab.course.record import Record
-from medxfer_lab.imaging import Burden, Cohort, Criterion, Disease, Hospital, normalize
+from medxfer_lab.imaging import Burden, Cohort, Criterion, Disease, Hospital, archive, normalize
+from medxfer_lab.imaging.archive import medmnist
 from medxfer_lab.imaging.scanners import CT_ROUTINE
 from medxfer_lab.imaging.windows import BRAIN_WINDOW
 from medxfer_lab.loss_landscape.experiment import material as m
 from medxfer_lab.loss_landscape.experiment import rates
-from medxfer_lab.loss_landscape.experiment.continual import Replay, tune_on
-from medxfer_lab.loss_landscape.experiment.forgetting import Old
-from medxfer_lab.loss_landscape.experiment.spectra import largest
-from medxfer_lab.loss_landscape.experiment.tradeoff import mean_of
+from medxfer_lab.loss_landscape.experiment.continual import tune_on
+from medxfer_lab.loss_landscape.experiment.spectra import largest, top_gauss_newton
 from medxfer_lab.loss_landscape.experiment.walk import (
-    adam_walk,
     descend,
     gradient,
     loss_of,
@@ -39,7 +36,7 @@ from medxfer_lab.loss_landscape.experiment.walk import (
 )
 from medxfer_lab.loss_landscape.theory.symmetry import relative_operator
 from medxfer_lab.methods import curvature as cv
-from medxfer_lab.training import EWC, L2SP, FullFineTuning, fit, fit_many, predict
+from medxfer_lab.training import fit_many
 
 LAB_SEED = 78_000
 #: half of the patients have a haemorrhage, which CT shows and a FLAIR network has never seen
@@ -55,9 +52,6 @@ EMERGENCY = Hospital(
     criterion=Criterion(2.0, ("haemorrhage",)),
 )
 OLD_STEPS, OLD_RATE = 300, 3e-3
-NEW_STEPS, NEW_RATE = 100, 2e-3
-#: steps of the second task after which the old head is asked
-LOOKS = (1, 2, 3, 5, 8, 12, 20, 35, 60, 100)
 #: patients on whom curvature is taken, and descent runs
 FEW = 64
 
@@ -77,9 +71,15 @@ class Tasks:
 
 
 def prepared(cohort: Cohort) -> m.Set:
-    """A cohort as the small network takes it; Hounsfield units through the brain window."""
+    """A cohort of one channel as the small network takes it.
+
+    Hounsfield units through the brain window, 8-bit pictures divided by 255, everything else with
+    the foreground's median at one half.
+    """
     if cohort.units == "HU":
         seen = normalize.window(cohort.images, *BRAIN_WINDOW, units="HU").images
+    elif cohort.units == "0 to 255":
+        seen = cohort.images.float() / 255
     else:
         seen = m.pictures(cohort)
     return nets.load("small_cnn", "untrained").prepare(seen), cohort.labels
@@ -94,6 +94,22 @@ def admit(n_old: int = 600, n_new: int = 200, n_test: int = 400, seed: int = LAB
         )
     ]
     return Tasks(*parts)
+
+
+def with_real(tasks: Tasks, n_new: int = 200, n_test: int = 400) -> Tasks | None:
+    """The same first task, and real pictures as the second: pneumonia on children's chest X-rays.
+
+    PneumoniaMNIST at 28 pixels, where MEDXFER_DATA or the course's own folder holds it; None where
+    neither does.
+    """
+    try:
+        parts = [
+            prepared(medmnist.load("pneumoniamnist", part, most=most))
+            for part, most in (("train", n_new), ("test", n_test))
+        ]
+    except archive.ArchiveError:
+        return None
+    return replace(tasks, new=parts[0], new_test=parts[1])
 
 
 def learn_old(tasks: Tasks, seed: int = 0, steps: int = OLD_STEPS) -> nets.Network:
@@ -171,172 +187,21 @@ def descents(
     return out
 
 
-class OldTask(Old):
-    """The first task at the network that learned it, on patients it was not trained on.
-
-    As `forgetting.Old`, for another task than photographs.
-    """
-
-    def __init__(self, network: nets.Network, data: m.Set) -> None:
-        self.network, self.data, self.body = network, data, m.body(network)
-        self.hessian = cv.hessian_operator(network, *data, self.body)
-        self.gauss_newton = cv.gauss_newton_operator(network, data[0], self.body)
-        self.loss = loss_of(network, data)
-        self.start, slope = gradient(self.loss, self.body)
-        self.gradient, self.place = self.flat(slope), self.flat(self.body)
-        fisher = cv.fisher_diagonal(network, data[0], labels="exact", parameters=self.body)
-        self.fisher = self.flat(fisher)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What the old head says after some steps of the second task.
-
-    distance: of the body, relative. rise: of the old loss, nats. linear, half, diagonal: g'd,
-    d'Hd/2, and d'diag(F)d/2 of the forecast. scores: (n,) old log odds of the old patients.
-    """
-
-    step: int
-    distance: float
-    rise: float
-    linear: float
-    half: float
-    diagonal: float
-    scores: np.ndarray
-    auc: float
-    new_loss: float
-
-    @property
-    def total(self) -> float:
-        """The forecast g'd + d'Hd/2, nats."""
-        return self.linear + self.half
-
-
-def watch(
-    old: nets.Network,
-    tasks: Tasks,
-    *,
-    seed: int = 1,
-    at: Iterable[int] = LOOKS,
-    n_old: int = 200,
-    learning_rate: float = NEW_RATE / 2,
-) -> list[Look]:
-    """Fine-tune on the second task (Adam, constant rate) and look at the old one on the way.
-
-    Rise and forecast are taken on the same first n_old of the old test patients.
-    """
-    data = tasks.old_test[0][:n_old], tasks.old_test[1][:n_old]
-    task, fresh = OldTask(old, data), move_on(old, seed)
-    steps = sorted(set(at))
-    way = adam_walk(
-        fresh, tasks.new, seed=seed, steps=steps[-1], learning_rate=learning_rate, at=steps
-    )
-    looks = []
-    for step, values in way.items():
-        delta = task.flat({name: values[name] for name in task.body}) - task.place
-        linear, half, _, diagonal = (float(v) for v in task.terms(delta))
-        network = with_values(fresh, values)
-        scores = predict(m.with_head(network, old.head), data[0]).double().numpy()
-        looks.append(
-            Look(
-                step,
-                float(delta.norm() / task.place.norm()),
-                task.rise(delta),
-                linear,
-                half,
-                diagonal,
-                scores,
-                float(metrics.auc(scores, data[1].numpy())),
-                m.loss(network, tasks.new_test),
-            )
-        )
-    return looks
-
-
-def forecast_table(looks: Iterable[Look]) -> str:
-    """A row a look: how far, the rise, its forecast and the parts of it, nats."""
-    head = ("moved", "rise", "forecast", "linear", "half d'Hd", "diagonal", "old AUC")
-    rows = [f"{'step':>4}" + "".join(f"{word:>11}" for word in head)]
-    for look in looks:
-        values = (look.rise, look.total, look.linear, look.half, look.diagonal)
-        cells = "".join(f"{v:>11.3f}" for v in values)
-        rows.append(f"{look.step:>4}{look.distance:>11.1%}{cells}{look.auc:>11.3f}")
-    return "\n".join(rows)
-
-
-def importance(old: nets.Network, data: m.Set) -> dict[str, Tensor]:
-    """Exact diagonal Fisher information of the body on old patients, divided by its mean."""
-    raw = cv.fisher_diagonal(old, data[0], labels="exact", parameters=m.body(old))
-    scale = mean_of(raw)
-    return {name: value / scale for name, value in raw.items()}
-
-
-def remember(
-    old: nets.Network,
-    tasks: Tasks,
-    way: str = "plain",
-    strength: float = 0.0,
-    *,
-    weights: Mapping[str, Tensor] | None = None,
-    seed: int = 1,
-    steps: int = NEW_STEPS,
-) -> nets.Network:
-    """The network tuned on the second task by one way of remembering the first.
-
-    way: "plain", "ewc" (needs `importance` as ``weights``), "l2sp", or "replay" of tasks.old.
-    strength: tie of the first two; weight of the old loss.
-    """
-    strategies = {"ewc": EWC, "l2sp": L2SP}
-    fresh, how = move_on(old, seed), {"seed": seed, "steps": steps, "learning_rate": NEW_RATE}
-    if way in ("plain", "replay"):
-        replay = None
-        if way == "replay":
-            again = tasks.old[0], tasks.old[1].long()
-            replay = Replay(again, two_logits(old.head), strength)
-        return tune_on(fresh, tasks.new, **how, replay=replay)[0]
-    if way not in strategies:
-        raise ValueError(f"way is {way!r}; known: plain, replay, {', '.join(strategies)}")
-    strategy, given = strategies[way](strength), weights if way == "ewc" else None
-    return fit(fresh, *tasks.new, strategy, **how, importance=given, flip=True).network
-
-
-def two_logits(head: nn.Linear) -> nn.Linear:
-    """The same answers by two logits, (0, z): softmax of them is the logistic function of z."""
-    both = nn.Linear(head.in_features, 2)
-    with torch.no_grad():
-        both.weight.copy_(torch.cat([torch.zeros_like(head.weight), head.weight]))
-        both.bias.copy_(torch.cat([torch.zeros_like(head.bias), head.bias]))
-    return both
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Losses (nats) and AUCs on test patients: the second task, and the first by its old head."""
-
-    new_loss: float
-    new_auc: float
-    old_loss: float
-    old_auc: float
-
-
-def kept(network: nets.Network, old: nets.Network, tasks: Tasks) -> Kept:
-    """What a network knows of both tasks; old: the network whose head the first task has."""
-    out: list[float] = []
-    for asked, data in ((network, tasks.new_test), (m.with_head(network, old.head), tasks.old_test)):
-        scores = predict(asked, data[0]).double().numpy()
-        labels = data[1].numpy()
-        out += [float(metrics.log_loss(scores, labels)), float(metrics.auc(scores, labels))]
-    return Kept(*out)
-
-
-def kept_table(found: Mapping[tuple[str, float], Kept]) -> str:
-    """A row a way and strength."""
-    head = ("strength", "new loss", "new AUC", "old loss", "old AUC")
-    rows = [f"{'':<10}" + "".join(f"{word:>10}" for word in head)]
-    for (way, strength), k in found.items():
-        cells = "".join(f"{v:>10.3f}" for v in (k.new_loss, k.new_auc, k.old_loss, k.old_auc))
-        rows.append(f"{way:<10}{strength:>10.3g}{cells}" if strength else f"{way:<10}{'':>10}{cells}")
-    return "\n".join(rows)
+def step_times_curvature(
+    network: nets.Network, data: m.Set, blocks: Iterable[str], step: float, at: Iterable[int]
+) -> dict[int, float]:
+    """Step times the top curvature of some blocks, after each step number in ``at`` of full-batch
+    descent: above 2 the step is too long for where the network then stands."""
+    loss, values, names = loss_of(network, data), values_of(network), tuple(blocks)
+    wanted, moving = set(at), list(cv.block(network, *names))
+    found = {}
+    for number in range(max(wanted) + 1):
+        if number in wanted:
+            here = with_values(network, values)
+            found[number] = step * top_gauss_newton(here, data, *names)
+        _, slope = gradient(loss, {name: values[name] for name in moving})
+        values |= {name: values[name] - step * slope[name] for name in moving}
+    return found
 
 
 #: of `rates.ARMS`: Adam, pretrained; every block alike, the head fastest, the first block fastest
