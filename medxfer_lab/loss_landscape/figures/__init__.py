@@ -11,6 +11,14 @@ from medxfer_lab.loss_landscape.figures.forgetting_theory import (
     quadratic_forecast,
     units,
 )
+from medxfer_lab.loss_landscape.figures.lab import (
+    lab_against_record,
+    lab_curvature,
+    lab_descents,
+    lab_forecast,
+    lab_kept,
+    lab_old_scores,
+)
 from medxfer_lab.loss_landscape.figures.lite0 import drift, stages
 from medxfer_lab.loss_landscape.figures.paths import barriers, plane
 from medxfer_lab.loss_landscape.figures.rates import block_distances, gains
@@ -42,6 +50,12 @@ __all__ = [
     "forecast",
     "forecast_at",
     "gains",
+    "lab_against_record",
+    "lab_curvature",
+    "lab_descents",
+    "lab_forecast",
+    "lab_kept",
+    "lab_old_scores",
     "plane",
     "quadratic_forecast",
     "real_block",

@@ -146,8 +146,8 @@ def lab_kept(found: Mapping[tuple[str, float], Kept], start: Kept) -> Figure:
     ax.axvline(start.old_loss, color="0.7", lw=1, zorder=0)
     ax.set(xlabel="old log loss, by the old head (nats)", ylabel="new log loss (nats)")
     ax.set_title("Better is down and to the left")
-    ax.set_xlim(left=0)
-    ax.set_ylim(bottom=0)
+    ax.set_xlim(0, 1.12 * max(k.old_loss for k in found.values()))
+    ax.set_ylim(0, 1.12 * max(k.new_loss for k in found.values()))
     fig.supxlabel("simulated patients; grey: the old loss before the network moved on", fontsize=8)
     return fig
 
