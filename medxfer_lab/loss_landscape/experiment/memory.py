@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from medxfer_lab import metrics, nets
@@ -51,13 +52,15 @@ class OldTask(Old):
 class Look:
     """What the old head says after some steps of the second task.
 
-    distance: of the body, relative. rise: of the old loss, nats. linear, half, diagonal: g'd,
-    d'Hd/2, and d'diag(F)d/2 of the forecast. scores: (n,) old log odds of the old patients.
+    distance: of the body, relative. rise: of the old loss, nats. mended: what is left of it when
+    the best constant is added to all log odds. linear, half, diagonal: g'd, d'Hd/2, and
+    d'diag(F)d/2 of the forecast. scores: (n,) old log odds of the old patients.
     """
 
     step: int
     distance: float
     rise: float
+    mended: float
     linear: float
     half: float
     diagonal: float
@@ -101,6 +104,7 @@ def watch(
                 step,
                 float(delta.norm() / task.place.norm()),
                 task.rise(delta),
+                best_constant(scores, data[1].numpy()) - task.start,
                 linear,
                 half,
                 diagonal,
@@ -112,14 +116,24 @@ def watch(
     return looks
 
 
+def best_constant(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Least log loss that one constant, added to all log odds, can reach; nats."""
+    reach = 1 + float(np.abs(scores).max())
+    # convex in the constant, and beyond this reach all patients would be called alike
+    found = minimize_scalar(
+        lambda b: float(metrics.log_loss(scores + b, labels)), bounds=(-reach, reach)
+    )
+    return float(found.fun)
+
+
 def forecast_table(looks: Iterable[Look]) -> str:
     """A row a look: how far, the rise, its forecast and the parts of it, nats."""
-    head = ("moved", "rise", "forecast", "linear", "half d'Hd", "diagonal", "old AUC")
+    head = ("moved", "rise", "forecast", "linear", "half d'Hd", "diagonal")
     rows = [f"{'step':>4}" + "".join(f"{word:>11}" for word in head)]
     for look in looks:
         values = (look.rise, look.total, look.linear, look.half, look.diagonal)
         cells = "".join(f"{v:>11.3f}" for v in values)
-        rows.append(f"{look.step:>4}{look.distance:>11.1%}{cells}{look.auc:>11.3f}")
+        rows.append(f"{look.step:>4}{look.distance:>11.1%}{cells}")
     return "\n".join(rows)
 
 
