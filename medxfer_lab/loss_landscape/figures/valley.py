@@ -24,7 +24,6 @@ NETWORKS = {
         "recipe": "the pretraining's settings",
         "plain": "no augmentation, no decay",
         "large_batch": "batch 512 for 128",
-        "small_batch": "batch 16 for 128",
         "momentum": "descent with momentum",
     },
     "target": {
