@@ -122,8 +122,9 @@ def lab_old_scores(looks: Sequence[Look], labels: np.ndarray, step: int) -> Figu
         ax.hist(seen, edges, color=colour, alpha=0.55, label=word)
     ax.axvline(0, color="0.6", lw=1)
     ax.set(xlabel="log odds of a lesion, by the old head (nats)", ylabel="old patients")
-    rises = f"old loss {look.rise:+.2f}, with a constant {look.mended:+.2f}"
-    ax.set(ylim=(0, 60), title=f"step {step}: AUC {look.auc:.2f}; {rises}")
+    ax.set_ylim(0, 0.45 * len(look.scores))
+    rises = f"old loss {look.rise:+.2f}, with the best constant {look.mended:+.2f}"
+    ax.set_title(f"step {step}: old AUC {look.auc:.2f}\n{rises}", fontsize=10)
     ax.legend(loc="upper right")
     fig.supxlabel("simulated patients; right of the grey line: called ill", fontsize=8)
     return fig
