@@ -30,7 +30,7 @@ def test_an_unknown_chapter_is_one_line_that_lists_the_known():
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "medxfer: no chapter is called 'nowhere'; "
-        "the chapters are: bias_variance, domain_shift, reference"
+        "the chapters are: bias_variance, domain_shift, loss_landscape, reference"
     )
 
 

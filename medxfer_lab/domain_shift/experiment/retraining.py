@@ -238,7 +238,8 @@ def _summary(rows: np.ndarray, arms: tuple[str, ...]) -> dict:
 def recheck(record, k: int, kinds: tuple[str, ...] = MODELS) -> dict[str, tuple[float, float]]:
     """{model.condition: (AUC of the source's model in the record, now)} of set k."""
     p = record.parameters
-    drawn = m.draw(2 * p["n"] + p["pool"], m.TRAINING_SEED + 30_000 + k).take(torch.arange(p["n"]))
+    # the first n of the job's patients: a draw's patients do not depend on how many are drawn
+    drawn = m.draw(p["n"], m.TRAINING_SEED + 30_000 + k)
     pairs = {}
     for kind in kinds:
         settings = record.results["settings"].get(kind, {})

@@ -20,9 +20,11 @@ tolerance that other processors must meet:
 from __future__ import annotations
 
 from statistics import median
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from medxfer_lab.course.record import Record, every_record
 from medxfer_lab.domain_shift import experiment
@@ -36,6 +38,9 @@ from medxfer_lab.domain_shift.experiment import (
     shifts,
 )
 from medxfer_lab.domain_shift.experiment import conditions as c
+from medxfer_lab.domain_shift.experiment import material as m
+from medxfer_lab.domain_shift.experiment.models import look, train
+from medxfer_lab.imaging import hospitals
 
 RECORDS = every_record("domain_shift")
 Pairs = dict[str, tuple[float, float]]
@@ -99,31 +104,90 @@ def test_shifts(monkeypatch):
 
 @pytest.mark.slow
 def test_retraining():
-    record = full("retraining")
-    found = gaps(retraining.recheck(record, 3))
-    assert len(found) == len(retraining.MODELS) * len(retraining.CONDITIONS)
-    for kind in retraining.MODELS:
+    """The convex models, which must agree most closely; networks are trained again above."""
+    record, kinds = full("retraining"), ("statistics", "head")
+    found = gaps(retraining.recheck(record, 3, kinds))
+    assert len(found) == len(kinds) * len(retraining.CONDITIONS)
+    for kind in kinds:
         agree(found, kind)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("modality", acquisition.TARGETS)
 def test_acquisition(modality, monkeypatch):
-    """The control and one new scanner, networks alone: every other one costs ten seconds."""
-    record = full("acquisition")
+    """The source's network on one new scanner; every other scanner costs ten seconds, and so do
+    the models trained there, whose losses are not compared."""
+    record, original, trained = full("acquisition"), acquisition.train, []
     monkeypatch.setattr(acquisition, "MODELS", {modality: ("network",)})
     new = {"mri": "t1", "ct": "sharp_kernel"}[modality]
-    scanners = {name: acquisition.TARGETS[modality][name] for name in ("again", new)}
+    scanners = {new: acquisition.TARGETS[modality][new]}
     monkeypatch.setattr(acquisition, "TARGETS", {modality: scanners})
+
+    def first(*how):
+        if not trained:
+            trained.append(original(*how))
+        return trained[0]
+
+    monkeypatch.setattr(acquisition, "train", first)
     found = gaps(acquisition.recheck(record, modality, 2))
-    assert len(found) == 2 and max(found.values()) <= 0.05, found
+    assert len(found) == 1 and max(found.values()) <= 0.05, found
+
+
+def listed(n: int, seed: int) -> SimpleNamespace:
+    """The chapter's patients with labels, burdens and scanners, not imaged."""
+
+    def image(patients, which, scanners, criterion, *_) -> SimpleNamespace:
+        burden = sum(patients.volume_ml(kind) for kind in criterion.kinds)
+        labels = criterion.labels(patients)
+        return SimpleNamespace(patients=patients, scanner=which, labels=labels, burden=burden)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hospitals, "image_patients", image)
+        return m.HOSPITAL.draw(n, seed, size=m.SIZE)
+
+
+def population_with(z: np.ndarray, others: SimpleNamespace) -> prevalence.Population:
+    """`prevalence.population` whose network gave these scores."""
+    draw = m.draw
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(m, "draw", lambda n, seed: others if n == len(z) else draw(n, seed))
+        patch.setattr(prevalence, "train", lambda *_, **__: lambda cohort: z)
+        return prevalence.population.__wrapped__(len(z), 1)
+
+
+def scores_where_asked(record: Record, cells, others: SimpleNamespace, seed: int) -> np.ndarray:
+    """Scores of those patients whom the first repetition draws, found with numbers for scores;
+    NaN for all others."""
+    n, asked = len(others.labels), set()
+    nothing = dict.fromkeys(prevalence.ESTIMATORS, (0.0, 0.0, 0.0))
+    numbers = population_with(np.arange(float(n)), others)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prevalence, "_population", lambda *_: numbers)
+        patch.setattr(prevalence, "estimates", lambda a, b: asked.update(a[0], b) or nothing)
+        for cell in cells:
+            prevalence.recheck(record, *cell)
+    drawn = m.draw(500, m.TRAINING_SEED - 1)
+    how = {"settings": {"learning_rate": prevalence.LEARNING_RATE}, "seed": 0}
+    steps = record.parameters["steps"]
+    model = train("network", look("network", drawn), drawn.labels, **how, steps=steps)
+    index = torch.tensor(sorted(map(int, asked)))
+    scanners, criterion = tuple(s for s, _ in m.HOSPITAL.scanners), m.HOSPITAL.criterion
+    who, which = others.patients.take(index), others.scanner[index]
+    z = np.full(n, np.nan)
+    z[index] = model(hospitals.image_patients(who, which, scanners, criterion, seed, m.SIZE))
+    return z
 
 
 @pytest.mark.slow
-def test_prevalence():
-    """One network for all; a target that keeps p(x | y) and one that does not."""
-    record = full("prevalence")
-    for target, rho in (("kept", 20), ("vendor", 50)):
+def test_prevalence(monkeypatch):
+    """One network for all; a target that keeps p(x | y) and one that does not. Of the 12,000
+    patients some thousand are drawn by the first repetition; only they are imaged."""
+    record, cells = full("prevalence"), (("kept", 20), ("vendor", 50))
+    seed = m.TRAINING_SEED - 2
+    others = listed(record.parameters["population"], seed)
+    world = population_with(scores_where_asked(record, cells, others, seed), others)
+    monkeypatch.setattr(prevalence, "_population", lambda *_: world)
+    for target, rho in cells:
         found = gaps(prevalence.recheck(record, target, rho))
         assert set(found) == set(prevalence.ESTIMATORS)
         for name, gap in found.items():
@@ -132,19 +196,19 @@ def test_prevalence():
 
 @pytest.mark.slow
 def test_league():
-    """A pair under label shift and one on a new scanner, both by the same network."""
+    """A pair on a new scanner."""
     record = full("league")
     kinds, first = record.results["kinds"], record.parameters["first"]
-    for number in (first + kinds.index("label"), first + kinds.index("acquisition")):
-        found = gaps(league.recheck(record, number))
-        assert set(found) == set(league.MEASURED)
-        for name in ("prevalence", "target_prevalence"):
-            assert found[name] <= 1e-5, name
-        for name in ("bbse", "mixture_prevalence"):
-            assert found[name] <= 0.03, name
-        assert found["domain_auc"] <= 0.01
-        # a permutation p-value of 199 draws, from scores that moved a little
-        assert found["images_p"] <= 0.1 and found["mixture_p"] <= 0.15, found
+    number = first + kinds.index("acquisition")
+    found = gaps(league.recheck(record, number))
+    assert set(found) == set(league.MEASURED)
+    for name in ("prevalence", "target_prevalence"):
+        assert found[name] <= 1e-5, name
+    for name in ("bbse", "mixture_prevalence"):
+        assert found[name] <= 0.03, name
+    assert found["domain_auc"] <= 0.01
+    # a permutation p-value of 199 draws, from scores that moved a little
+    assert found["images_p"] <= 0.1 and found["mixture_p"] <= 0.15, found
 
 
 @pytest.mark.parametrize("model", ["pixels"])
