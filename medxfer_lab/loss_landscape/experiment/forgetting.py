@@ -250,7 +250,9 @@ def _steepness(grouped: list[list[dict]], name: str) -> dict:
         return metrics.mean_interval(values).record()
 
     plain = [math.log(g[0][f"steepness_{name}"]) for g in grouped]
+    like = [g[0][f"steepness_{name}"] / g[0][f"steepness_random_like_{name}"] for g in grouped]
     return {
+        f"steeper_than_like_{name}": _geometric(np.log(like)),
         f"log_steepness_{name}": metrics.mean_interval(plain).record(),
         f"log_steeper_than_like_{name}": logs(f"random_like_{name}"),
         f"log_saved_{name}": logs(f"{name}_less_steep"),

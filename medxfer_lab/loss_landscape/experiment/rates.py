@@ -60,6 +60,7 @@ TUNING_DRAWS = (104, 105)
 VALIDATION = 300
 BLOCKS = ("conv1", "conv2", "conv3", "conv4")
 CURVATURE_IMAGES = 32
+NEVER = 0.6  # training loss (nats) at the end from which on a network has not learned
 MEASURED = ("log_loss", "auc", "train_loss")
 
 
@@ -216,7 +217,12 @@ def run(parameters: dict, runner) -> dict:
         for k in range(p["sets"])
     ]
     done = list(runner(jobs, training_job).values())
-    out: dict = {"settings": settings, "arms": {}, "contrasts": contrasts(done, p["slow_sets"])}
+    out: dict = {
+        "settings": settings,
+        "sets": p["sets"],
+        "arms": {},
+        "contrasts": contrasts(done, p["slow_sets"]),
+    }
     for name in EVERY:
         group, _, arm = name.partition(".")
         sets = done[: p["slow_sets"]] if name in SLOW_ARMS else done
@@ -268,6 +274,11 @@ def summary(done: list[dict], name: str) -> dict:
         cell[f"{what}_sets"] = np.round(rows[:, i], 5).tolist()
         cell[f"{what}_gain"] = over_pretrainings(_sign(what) * (rows - uniform)[:, i])
         cell[f"{what}_lead"] = over_pretrainings(_sign(what) * (rows - discriminative)[:, i])
+    # one logit that never left the shares of the labels ends near log 2
+    learned = uniform[:, 2] < NEVER
+    cell["never_learned"] = int((rows[:, 2] >= NEVER).sum())
+    if learned.any():
+        cell["gain_where_uniform_learned"] = float((uniform - rows)[learned, 0].mean())
     moved = np.stack([job[f"distance.{name}"] for job in done])
     cell["distance"] = {b: over_pretrainings(moved[:, i]) for i, b in enumerate(BLOCKS)}
     return cell

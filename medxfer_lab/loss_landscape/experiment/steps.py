@@ -343,6 +343,10 @@ def _start(found: list[dict], start: str) -> dict:
     one = stack["found"][:, -2] / stack["predicted"][:, -2]
     sgd = np.array([job[f"{start}_sgd"] for job in found])
     out["log_sgd_over_one"] = metrics.mean_interval(np.log(sgd / one)).record()
+    out["sgd_over_one"] = _geometric(sgd / one)
+    out["adam_over_predicted"] = _geometric(
+        np.array([job[f"{start}_adam_factor"] for job in found])
+    )
     rates = [job[f"{start}_adam_predicted"] for job in found]
     out["adam_predicted"] = _geometric(np.array(rates))
     out["loss"] = metrics.mean_interval([job[f"loss_{start}"] for job in found]).record()

@@ -271,6 +271,8 @@ def run(parameters: dict, runner) -> dict:
             "networks": {start: summary(rows) for start, rows in by_start.items()},
             "log_ratios": ratios(by_start, "untrained", paired),
             "log_ratios_matched_scales": ratios(by_start, "matched_scales", paired),
+            "factors": factors(ratios(by_start, "untrained", paired)),
+            "factors_matched_scales": factors(ratios(by_start, "matched_scales", paired)),
             "looks": [[round(float(v), 5) for v in job["looks"]] for job in by_start[STARTS[1]]],
         },
     }
@@ -300,6 +302,18 @@ def ratios(groups: dict[str, list[dict]], base: str, compare: Callable) -> dict:
                 undefined = any(part is None for part in logs)
                 out[name][measure] = None if undefined else compare(*logs)
     return out
+
+
+def factors(found: dict) -> dict:
+    """:func:`ratios` back on the plain scale."""
+    ends = ("mean", "low", "high")
+    return {
+        name: {
+            measure: leaf and leaf | {key: float(np.exp(leaf[key])) for key in ends}
+            for measure, leaf in row.items()
+        }
+        for name, row in found.items()
+    }
 
 
 def _logs(values: list[float]) -> np.ndarray | None:

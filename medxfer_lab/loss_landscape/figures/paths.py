@@ -76,7 +76,7 @@ def plane(record: Record) -> Figure:
     style.apply()
     found = record.results["plane"]
     x, y = (100 * np.array(found[key]) for key in ("x", "y"))
-    fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.4), sharex=True, sharey=True)
+    fig, axes = plt.subplots(1, 2, figsize=(9.6, 4.9), sharex=True, sharey=True)
     for ax, (task, words) in zip(axes, (("target", "New task"), ("source", "Old task, old head"))):
         loss = np.array(found[task])
         levels = np.geomspace(loss.min(), loss.max(), 11)
