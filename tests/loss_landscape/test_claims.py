@@ -74,6 +74,26 @@ def test_edges_beyond_the_search_decide_nothing(name):
     assert decide(name, results).verdict == "holds"
 
 
+@pytest.mark.parametrize(
+    ("beyond", "kind", "verdict"),
+    [
+        (("fresh",), "strong", "holds with limits"),
+        (("fresh",), "negative", "does not hold"),
+        (("tuned",), "open", "undecided"),
+        (("fresh", "tuned"), "strong", "undecided"),
+    ],
+)
+def test_a_ratio_to_an_edge_beyond_the_search_is_left_open(beyond, kind, verdict):
+    """It bounds the ratio from above, so that start cannot speak for the claim."""
+    name = "early_step_shorter"
+    results = made(name, ["strong" if start in beyond else kind for start in ("fresh", "tuned")])
+    for start in beyond:
+        results[start]["conv1"]["beyond_the_search"] = 2
+    found = decide(name, results)
+    assert found.verdict == verdict and "left open, 2 edges of the first block" in found.why
+    assert found.effect == (None if len(beyond) > 1 else pytest.approx(sizes(name)[kind][0]))
+
+
 READ = {
     "discriminative_helps": ("adam discriminative", "sgd uniform"),
     "reversed_hurts": ("sgd reversed", "adam uniform"),

@@ -18,7 +18,7 @@ from medxfer_lab.methods import curvature as cv
 SPAN = math.log(s.HIGHEST / s.LOWEST)
 
 
-@pytest.mark.parametrize("threshold", [0.07, 0.5, 1.0, 3.3, 60.0])
+@pytest.mark.parametrize("threshold", [0.15, 0.5, 1.0, 3.3, 7.0])
 @pytest.mark.parametrize("halvings", [3, 12])
 def test_the_edge_is_found_to_half_a_cell(threshold, halvings):
     asked = []

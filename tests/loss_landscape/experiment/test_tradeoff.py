@@ -246,6 +246,7 @@ def test_matched_by_hand():
     for k in range(8):
         base = 0.4 + 0.01 * k
         job = {"start": np.array([0.7, 0.5, 1, 0.7]), "plain": np.array([base, 0.9, 3, 0.2])}
+        job["probe"] = np.array([0.6, 0.7, 1, 0.7])  # the line's last point: not needed here
         for method in t.STRENGTHS:
             cost = 0.1 if method == "ewc" else 0.4
             job[method] = np.array([[base + 2 * cost, 0.8, 1, 0.7]])

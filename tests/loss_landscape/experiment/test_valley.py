@@ -173,7 +173,8 @@ def test_welch_by_its_formula():
 
 
 def test_what_has_no_logarithm_is_not_compared():
-    rows = [dict.fromkeys(v.MEASURES, 1.0), dict.fromkeys(v.MEASURES, 2.0)]
+    every = (*v.MEASURES, "loss", "reached")
+    rows = [dict.fromkeys(every, 1.0), dict.fromkeys(every, 2.0)]
     worse = [row | {"rise_0_1": -1.0, "width": float("nan")} for row in rows]
     found = v.ratios({"a": rows, "b": worse}, "a", v.paired)["b"]
     assert found["rise_0_1"] is None and found["width"] is None
