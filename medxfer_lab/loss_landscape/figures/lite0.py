@@ -10,13 +10,13 @@ from matplotlib.figure import Figure
 from medxfer_lab.course import style
 from medxfer_lab.course.record import Record
 from medxfer_lab.loss_landscape.experiment.lite0 import RATES as EXPERIMENT_RATES
-from medxfer_lab.loss_landscape.figures.parts import ends, few_ticks, said
+from medxfer_lab.loss_landscape.figures.parts import ends, few_ticks, key, said
 
 MEASURES = {"top": "raw", "relative_top": "per relative change of each weight"}
-#: rate of tuning -> colour, marker, words
+#: rate of tuning -> colour, marker, where a step's number stands (points), which end of the words
 RATES = {
-    "slow": ("#0072B2", "o", f"rate {EXPERIMENT_RATES['slow']:g}"),
-    "usual": ("#D55E00", "s", f"rate {EXPERIMENT_RATES['usual']:g}"),
+    "slow": ("#0072B2", "o", (-9, 3), "right"),
+    "usual": ("#D55E00", "s", (10, -13), "left"),
 }
 
 
@@ -58,14 +58,17 @@ def drift(record: Record) -> Figure:
     """
     style.apply()
     fig, (plane, ratio) = plt.subplots(1, 2, figsize=(9.6, 4.4))
-    for rate, (colour, marker, words) in RATES.items():
+    for rate, (colour, marker, offset, ha) in RATES.items():
         cells = record.results["drift"][rate]
-        _against(plane, cells, colour, marker, words)
+        _against(plane, cells, colour, marker, offset, ha)
         _ratios(ratio, cells, colour, marker)
+    entries = {f"Adam at {EXPERIMENT_RATES[rate]:g}": look for rate, look in _looks().items()}
+    random = {"random steps as long": {"color": "0.4", "marker": "x", "ls": "none"}}
+    key(plane, entries | random, loc="upper left")
     plane.set(xscale="log", yscale="log")
     low, high = plane.get_xlim()
     plane.plot([low, high], [low, high], color="0.6", lw=1, zorder=0)
-    plane.set(xlim=(low, high), title="Measured and forecast, by step")
+    plane.set(xlim=(low, high), title="Measured and forecast")
     plane.set(xlabel="forecast: $\\delta'F\\delta/2$ (nats)", ylabel="measured drift (nats)")
     ratio.axhspan(1 / 1.25, 1.25, color="0.93", zorder=-1)
     ratio.axhline(1, color="0.6", lw=1, zorder=0)
@@ -73,7 +76,7 @@ def drift(record: Record) -> Figure:
     ratio.set(ylabel="measured over forecast", title="Ratio; band: a factor of 1.25")
     for axis in (ratio.xaxis, ratio.yaxis):
         few_ticks(axis)
-    said(fig, f"simulated patients, real photographs; {_bars(record)}; crosses: random steps")
+    said(fig, f"simulated patients, real photographs; {_bars(record)}")
     return fig
 
 
@@ -82,32 +85,45 @@ def _geometric(cell: dict) -> np.ndarray:
     return np.exp(np.log(cell["sets"]).mean(0))
 
 
-def _against(ax: Axes, cells: dict, colour: str, marker: str, words: str) -> None:
-    """Measured against forecast of every set and look; the random step; words at the line's end."""
-    means = np.array([_geometric(cell) for cell in cells["looks"].values()])
-    for cell in cells["looks"].values():
+def _by_step(cells: dict) -> dict[int, dict]:
+    """Looks in order of steps: a record's keys are words, which sort 15 before 5."""
+    return {int(step): cells["looks"][step] for step in sorted(cells["looks"], key=int)}
+
+
+def _against(
+    ax: Axes, cells: dict, colour: str, marker: str, offset: tuple[int, int], ha: str
+) -> None:
+    """Measured against forecast of every set and look, and the random steps."""
+    looks = _by_step(cells)
+    means = np.array([_geometric(cell) for cell in looks.values()])
+    for cell in looks.values():
         measured, forecast = np.array(cell["sets"]).T
         ax.plot(forecast, measured, marker, color=colour, ms=3, alpha=0.5)
     ax.plot(means[:, 1], means[:, 0], color=colour, marker=marker, ms=6)
-    for step, (measured, forecast) in zip(cells["looks"], means):
-        place = {"textcoords": "offset points", "color": colour, "fontsize": 8.5}
-        ax.annotate(f"step {step}", (forecast, measured), (-9, 3), ha="right", **place)
+    place = {"textcoords": "offset points", "color": colour, "fontsize": 8.5}
+    for step, (measured, forecast) in zip(looks, means):
+        ax.annotate(f"step {step}", (forecast, measured), offset, ha=ha, **place)
     measured, forecast = np.array(cells["random"]["sets"]).T
     ax.plot(forecast, measured, "x", color=colour, ms=6)
-    place |= {"fontsize": 10, "ha": "left", "va": "top"}
-    ax.annotate(words, means[-1][::-1], (9, -3), **place)
 
 
 def _ratios(ax: Axes, cells: dict, colour: str, marker: str) -> None:
-    """Geometric mean of measured over forecast, with its interval, against the way moved."""
-    looks = cells["looks"].values()
+    """Geometric mean of measured over forecast, with its interval, against the way moved.
+
+    Random steps are as long as the last look's: drawn a little to its right.
+    """
+    looks = _by_step(cells).values()
     moved = [100 * cell["moved"]["mean"] for cell in looks]
     mean, spread = ends(cell["ratio"] for cell in looks)
     look = {"color": colour, "marker": marker, "ms": 6, "elinewidth": 1.3}
     ax.errorbar(moved, mean, spread, **look)
-    (mean,), spread = ends([cells["random"]["ratio"]])
-    ax.errorbar(moved[-1], mean, spread, **(look | {"marker": "x"}))
+    mean, spread = ends([cells["random"]["ratio"]])
+    ax.errorbar([1.15 * moved[-1]], mean, spread, **(look | {"marker": "x"}))
 
 
 def _bars(record: Record) -> str:
     return f"bars: 95 % over {record.parameters['sets']} sets of patients, one pretraining"
+
+
+def _looks() -> dict[str, dict]:
+    return {rate: {"color": c, "marker": marker} for rate, (c, marker, *_) in RATES.items()}

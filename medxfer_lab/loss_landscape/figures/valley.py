@@ -60,7 +60,8 @@ def widths(record: Record) -> Figure:
         row[0].set_ylabel(TASKS[task])
     for column, (title, unit) in zip(axes.T, MEASURES.values()):
         column[0].set_title(title)
-        column[1].set_xlabel(unit)
+        for ax in column:
+            ax.set_xlabel(unit)
     p = record.parameters
     said(
         fig,
