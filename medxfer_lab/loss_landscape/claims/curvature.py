@@ -75,7 +75,7 @@ def decide_lite0_drift(found: Records) -> Verdict:
     """log 1.25 - |log drift/forecast| of the old answers on photographs, at the usual rate."""
     looks = found["lite0.simulated"].results["drift"]["usual"]["looks"]
     rows = {}
-    for step, cell in looks.items():
+    for step, cell in sorted(looks.items(), key=lambda look: int(look[0])):
         logs = {key: math.log(cell["ratio"][key]) for key in ("mean", "low", "high")}
         rows[f"step {step}"] = within(logs, FORECAST_BOUND)
     units = "log 1.25 minus |log measured/forecast|"
