@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medxfer_lab import metrics
+from medxfer_lab import metrics, nets
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.loss_landscape.experiment import material as m
 from medxfer_lab.loss_landscape.experiment.walk import (
@@ -68,21 +68,20 @@ DIRECTIONS = (
 
 
 class Old:
-    """The old task at one pretrained place: loss, gradient, products; on n held-out photographs."""
+    """The old task at the network that learned it: loss, gradient, products; on held-out examples.
 
-    def __init__(self, k: int, n: int) -> None:
-        self.network, self.data = m.old(k), m.source(n)
-        self.body = m.body(self.network)
-        self.hessian = cv.hessian_operator(self.network, *self.data, self.body)
-        self.gauss_newton = cv.gauss_newton_operator(self.network, self.data[0], self.body)
-        self.loss = loss_of(self.network, self.data)
+    network: with the old head. data: prepared inputs and labels that it was not trained on.
+    """
+
+    def __init__(self, network: nets.Network, data: m.Set) -> None:
+        self.network, self.data, self.body = network, data, m.body(network)
+        self.hessian = cv.hessian_operator(network, *data, self.body)
+        self.gauss_newton = cv.gauss_newton_operator(network, data[0], self.body)
+        self.loss = loss_of(network, data)
         self.start, slope = gradient(self.loss, self.body)
-        self.gradient = self.flat(slope)
-        fisher = cv.fisher_diagonal(
-            self.network, self.data[0], labels="exact", parameters=self.body
-        )
+        self.gradient, self.place = self.flat(slope), self.flat(self.body)
+        fisher = cv.fisher_diagonal(network, data[0], labels="exact", parameters=self.body)
         self.fisher = self.flat(fisher)
-        self.place = self.flat(self.body)
 
     def flat(self, values: dict[str, Tensor]) -> Tensor:
         """name -> tensor, to one (d,) float64 vector of the body."""
@@ -120,7 +119,7 @@ class Old:
 
 def forgetting_job(k: int, s: int, n: int, n_old: int, at: list[int], top: int) -> dict:
     """Pretraining k, set s of its patients: rises and forecasts' terms; directions."""
-    old = Old(k, n_old)
+    old = Old(m.old(k), m.source(n_old))
     seed = m.TRAINING_SEED + 200 + 100 * s + k
     data, fresh = m.target(n, seed), m.start(k, head_seed=seed)
     way = adam_walk(fresh, data, seed=seed, steps=max(at), learning_rate=LEARNING_RATE, at=at)
@@ -333,7 +332,8 @@ def _rounded(values: np.ndarray) -> list[float]:
 
 def recheck(record, k: int) -> dict[str, tuple[float, float]]:
     """Repeat set 0 of pretraining k up to its third place: rise and forecast."""
-    p, old = record.parameters, Old(k, record.parameters["n_old"])
+    p = record.parameters
+    old = Old(m.old(k), m.source(p["n_old"]))
     seed, at = m.TRAINING_SEED + 200 + k, p["at"][:3]
     data, fresh = m.target(p["n"], seed), m.start(k, head_seed=seed)
     way = adam_walk(fresh, data, seed=seed, steps=max(p["at"]), learning_rate=LEARNING_RATE, at=at)

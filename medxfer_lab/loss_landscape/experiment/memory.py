@@ -20,7 +20,7 @@ from medxfer_lab.loss_landscape.experiment.continual import Replay, tune_on
 from medxfer_lab.loss_landscape.experiment.forgetting import Old
 from medxfer_lab.loss_landscape.experiment.lab import Tasks, move_on
 from medxfer_lab.loss_landscape.experiment.tradeoff import mean_of
-from medxfer_lab.loss_landscape.experiment.walk import adam_walk, gradient, loss_of, with_values
+from medxfer_lab.loss_landscape.experiment.walk import adam_walk, with_values
 from medxfer_lab.methods import curvature as cv
 from medxfer_lab.training import EWC, L2SP, fit, predict
 
@@ -29,23 +29,6 @@ STEPS, RATE = 100, 2e-3
 LOOKS = (1, 2, 3, 5, 8, 12, 20, 35, 60, 100)
 #: old patients whose Fisher information is taken, and on whom the forecast is tried
 N_OLD = 200
-
-
-class OldTask(Old):
-    """The first task at the network that learned it, on patients it was not trained on.
-
-    As `forgetting.Old`, for another task than photographs.
-    """
-
-    def __init__(self, network: nets.Network, data: m.Set) -> None:
-        self.network, self.data, self.body = network, data, m.body(network)
-        self.hessian = cv.hessian_operator(network, *data, self.body)
-        self.gauss_newton = cv.gauss_newton_operator(network, data[0], self.body)
-        self.loss = loss_of(network, data)
-        self.start, slope = gradient(self.loss, self.body)
-        self.gradient, self.place = self.flat(slope), self.flat(self.body)
-        fisher = cv.fisher_diagonal(network, data[0], labels="exact", parameters=self.body)
-        self.fisher = self.flat(fisher)
 
 
 @dataclass(frozen=True)
@@ -88,7 +71,7 @@ def watch(
     Rise and forecast are taken on the same first n_old of the old test patients.
     """
     data = tasks.old_test[0][:n_old], tasks.old_test[1][:n_old]
-    task, fresh = OldTask(old, data), move_on(old, seed)
+    task, fresh = Old(old, data), move_on(old, seed)
     steps = sorted(set(at))
     way = adam_walk(
         fresh, tasks.new, seed=seed, steps=steps[-1], learning_rate=learning_rate, at=steps

@@ -22,7 +22,7 @@ def old(tiny, dense, monkeypatch):
     monkeypatch.setattr(m, "source", lambda n: data)
     matrices = dense(network, data)
     inside = np.concatenate([matrices.block("body.conv1"), matrices.block("body.conv4")])
-    return f.Old(0, 12), matrices, np.sort(inside)
+    return f.Old(m.old(0), m.source(12)), matrices, np.sort(inside)
 
 
 def some(n: int, seed: int = 0) -> torch.Tensor:

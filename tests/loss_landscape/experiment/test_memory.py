@@ -55,7 +55,7 @@ def test_looks_are_at_the_network_that_moved():
 def test_the_forecast_is_taylor_s():
     """Against forward derivatives of the old loss along the way, in float64."""
     data = tasks().old_test[0][:20], tasks().old_test[1][:20]
-    task, network = memory.OldTask(old(), data), copy.deepcopy(old()).double()
+    task, network = memory.Old(old(), data), copy.deepcopy(old()).double()
     assert task.start == pytest.approx(m.loss(old(), data), abs=1e-6)
     generator = torch.Generator().manual_seed(0)
     way = 0.05 * torch.randn(len(task.place), generator=generator, dtype=torch.float64)
