@@ -24,3 +24,10 @@ def pretraining_means(values: ArrayLike) -> np.ndarray:
 def over_pretrainings(values: ArrayLike) -> dict:
     """Mean and 95 % interval over pretrainings, as a leaf of a record; n counts pretrainings."""
     return mean_interval(pretraining_means(values)).record()
+
+
+def exponential(logs: ArrayLike) -> dict:
+    """Geometric mean and its interval as a leaf of a record: Student's t for the mean of ``logs``,
+    one value a unit, and its ends back on the plain scale."""
+    leaf = mean_interval(logs).record()
+    return leaf | {key: float(np.exp(leaf[key])) for key in ("mean", "low", "high")}

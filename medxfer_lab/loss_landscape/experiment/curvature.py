@@ -15,6 +15,7 @@ from medxfer_lab import metrics
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.loss_landscape.experiment import material as m
 from medxfer_lab.loss_landscape.experiment import spectra
+from medxfer_lab.loss_landscape.experiment.clusters import exponential
 from medxfer_lab.loss_landscape.experiment.walk import adam_walk, with_values
 from medxfer_lab.loss_landscape.theory.symmetry import rescaled
 from medxfer_lab.methods import curvature as cv
@@ -113,7 +114,7 @@ def _place(found: list[dict], place: str) -> dict:
     for i, measure in enumerate(spectra.MEASURES):
         logs = np.log(values[:, :, i])
         out[measure] = {
-            block: _exponential(logs[:, b]) | {"pretrainings": np.exp(logs[:, b]).tolist()}
+            block: exponential(logs[:, b]) | {"pretrainings": np.exp(logs[:, b]).tolist()}
             for b, block in enumerate(blocks)
         }
         out[f"log_first_over_{measure}"] = {
@@ -125,12 +126,6 @@ def _place(found: list[dict], place: str) -> dict:
         tops = np.stack([job[f"hessian_{place}"] for job in found])
         out["hessian_top"] = {b: tops[:, i].tolist() for i, b in enumerate(blocks)}
     return out
-
-
-def _exponential(logs: np.ndarray) -> dict:
-    """Geometric mean over pretrainings and the interval's ends, back on the plain scale."""
-    leaf = metrics.mean_interval(logs).record()
-    return leaf | {key: float(np.exp(leaf[key])) for key in ("mean", "low", "high")}
 
 
 def recheck(record, k: int) -> dict[str, tuple[float, float]]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from medxfer_lab import metrics, nets
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.loss_landscape.experiment import material as m
+from medxfer_lab.loss_landscape.experiment.clusters import exponential
 from medxfer_lab.loss_landscape.experiment.walk import (
     adam_walk,
     gradient,
@@ -230,7 +231,7 @@ def run(parameters: dict, runner) -> dict:
         for name in FORECASTS:
             values = np.array([[_reach(job, prefix, name) for job in g] for g in grouped])
             ends = np.array([[job[f"{prefix}distance"][[0, -1]] for job in g] for g in grouped])
-            out["reach"][f"{kind}_{name}"] = _geometric(np.log(values).mean(1)) | {
+            out["reach"][f"{kind}_{name}"] = exponential(np.log(values).mean(1)) | {
                 "never": int((values < ends[..., 0]).sum()),
                 "to_the_end": int((values >= ends[..., 1]).sum()),
                 "runs": values.size,
@@ -251,7 +252,7 @@ def _steepness(grouped: list[list[dict]], name: str) -> dict:
     plain = [math.log(g[0][f"steepness_{name}"]) for g in grouped]
     like = [g[0][f"steepness_{name}"] / g[0][f"steepness_random_like_{name}"] for g in grouped]
     return {
-        f"steeper_than_like_{name}": _geometric(np.log(like)),
+        f"steeper_than_like_{name}": exponential(np.log(like)),
         f"log_steepness_{name}": metrics.mean_interval(plain).record(),
         f"log_steeper_than_like_{name}": logs(f"random_like_{name}"),
         f"log_saved_{name}": logs(f"{name}_less_steep"),
@@ -319,11 +320,6 @@ def _direction(grouped: list[list[dict]], name: str) -> dict:
         key: metrics.mean_interval([g[0][f"{key}_{name}"] for g in grouped]).record()
         for key in keys
     }
-
-
-def _geometric(logs: np.ndarray) -> dict:
-    leaf = metrics.mean_interval(logs).record()
-    return leaf | {key: float(np.exp(leaf[key])) for key in ("mean", "low", "high")}
 
 
 def _rounded(values: np.ndarray) -> list[float]:

@@ -42,6 +42,7 @@ from torch.func import functional_call, jvp
 from medxfer_lab import metrics, nets
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.loss_landscape.experiment import material as m
+from medxfer_lab.loss_landscape.experiment.clusters import exponential
 from medxfer_lab.methods import curvature
 from medxfer_lab.training import predict, probe
 from medxfer_lab.training.batches import draw_batches
@@ -247,7 +248,9 @@ def curvature_summary(stages: list[str], done: list[dict]) -> dict:
         cell: dict = {"squared_norm": float(np.mean([job["norms"][s] for job in done]))}
         for q, name in enumerate(QUANTITIES):
             values = rows[:, s, q]
-            cell[name] = {"values": [float(f"{v:.5g}") for v in values]} | geometric(values)
+            cell[name] = {"values": [float(f"{v:.5g}") for v in values]} | exponential(
+                np.log(values)
+            )
         out["stages"][stage] = cell
     depth = np.arange(len(stages) - 1)
     for q, name in enumerate(QUANTITIES):
@@ -256,12 +259,6 @@ def curvature_summary(stages: list[str], done: list[dict]) -> dict:
     for name in ("loss_fitted", "loss"):
         out[name] = metrics.mean_interval([job[name] for job in done]).record()
     return out
-
-
-def geometric(values: np.ndarray) -> dict:
-    """Geometric mean and its interval: Student's for the logs."""
-    found = metrics.mean_interval(np.log(values)).record()
-    return found | {key: float(np.exp(found[key])) for key in ("mean", "low", "high")}
 
 
 def drift_summary(looks: list[int], done: list[dict]) -> dict:
@@ -275,7 +272,7 @@ def drift_summary(looks: list[int], done: list[dict]) -> dict:
             cell[key] = metrics.mean_interval([job[key][i] for job in done]).record()
         out["looks"][step] = cell
     # tuning's last step against a random one as long
-    out["tuned_over_random"] = geometric(rows[:, -1, 0] / control[:, 0])
+    out["tuned_over_random"] = exponential(np.log(rows[:, -1, 0] / control[:, 0]))
     return out
 
 
@@ -284,7 +281,7 @@ def _against(pairs: np.ndarray) -> dict:
     return {
         "measured": metrics.mean_interval(pairs[:, 0]).record(),
         "forecast": metrics.mean_interval(pairs[:, 1]).record(),
-        "ratio": geometric(pairs[:, 0] / pairs[:, 1]),
+        "ratio": exponential(np.log(pairs[:, 0] / pairs[:, 1])),
         "sets": [[float(f"{v:.5g}") for v in pair] for pair in pairs],
     }
 

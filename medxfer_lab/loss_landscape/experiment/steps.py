@@ -28,7 +28,8 @@ import torch
 from medxfer_lab import metrics
 from medxfer_lab.course.jobs import Job
 from medxfer_lab.loss_landscape.experiment import material as m
-from medxfer_lab.loss_landscape.experiment.spectra import largest
+from medxfer_lab.loss_landscape.experiment.clusters import exponential
+from medxfer_lab.loss_landscape.experiment.spectra import largest, top_hessian
 from medxfer_lab.loss_landscape.experiment.walk import (
     Values,
     adam_walk,
@@ -151,8 +152,8 @@ def block_edges(network, data, horizon: int, halvings: int) -> dict[str, np.ndar
         grace = edge(lambda factor, model=model: bool((model(factor) > 0).any()), 12)
         rows.append((predicted, found * predicted, grace * predicted))
     predicted, found, model = np.array(rows).T
-    hessians = [_hessian_top(network, data, (block,)) for block in blocks]
-    hessians.append(_hessian_top(network, data, blocks))
+    hessians = [top_hessian(network, data, block) for block in blocks]
+    hessians.append(top_hessian(network, data, *blocks))
     return {
         "tops": np.array(list(tops.values())),
         "predicted": predicted,
@@ -160,11 +161,6 @@ def block_edges(network, data, horizon: int, halvings: int) -> dict[str, np.ndar
         "model": model,
         "hessian": 2 / np.array(hessians),  # (B + 1,): what the Hessian would have said
     }
-
-
-def _hessian_top(network, data, blocks: tuple[str, ...]) -> float:
-    operator = cv.hessian_operator(network, *data, cv.block(network, *blocks))
-    return largest(operator, operator.dimension)
 
 
 def sgd_edge(network, data, predicted: float, horizon: int, halvings: int, orders: int) -> float:
@@ -318,7 +314,9 @@ def _start(found: list[dict], start: str) -> dict:
     }
     out: dict = {}
     for i, case in enumerate(cases()):
-        out[case] = {key: _geometric(stack[key][:, i]) for key in ("predicted", "found", "model")}
+        out[case] = {
+            key: exponential(np.log(stack[key][:, i])) for key in ("predicted", "found", "model")
+        }
         out[case]["pretrainings"] = stack["found"][:, i].tolist()
         logs = {
             "log_found_over_predicted": (stack["found"], stack["predicted"]),
@@ -343,12 +341,10 @@ def _start(found: list[dict], start: str) -> dict:
     one = stack["found"][:, -2] / stack["predicted"][:, -2]
     sgd = np.array([job[f"{start}_sgd"] for job in found])
     out["log_sgd_over_one"] = metrics.mean_interval(np.log(sgd / one)).record()
-    out["sgd_over_one"] = _geometric(sgd / one)
-    out["adam_over_predicted"] = _geometric(
-        np.array([job[f"{start}_adam_factor"] for job in found])
-    )
+    out["sgd_over_one"] = exponential(np.log(sgd / one))
+    out["adam_over_predicted"] = exponential(np.log([job[f"{start}_adam_factor"] for job in found]))
     rates = [job[f"{start}_adam_predicted"] for job in found]
-    out["adam_predicted"] = _geometric(np.array(rates))
+    out["adam_predicted"] = exponential(np.log(rates))
     out["loss"] = metrics.mean_interval([job[f"loss_{start}"] for job in found]).record()
     return out
 
@@ -367,11 +363,6 @@ def _rules(stack: dict[str, np.ndarray], blocks: int) -> dict:
         "head_over_first": found[:, blocks - 1] / found[:, 0],
     }
     return {name: metrics.mean_interval(np.log(v)).record() for name, v in logs.items()}
-
-
-def _geometric(values: np.ndarray) -> dict:
-    leaf = metrics.mean_interval(np.log(values)).record()
-    return leaf | {key: float(np.exp(leaf[key])) for key in ("mean", "low", "high")}
 
 
 def recheck(record, k: int) -> dict[str, tuple[float, float]]:
